@@ -1,0 +1,163 @@
+"""What to say, to whom, and how far it has got."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from campaigns.querysets import CampaignQuerySet
+from emailplatform.states import StatefulModel
+from subscribers.models import MailingList, Segment
+
+
+class Template(models.Model):
+    """A mail to be: MJML or HTML with Jinja2. Campaigns freeze a copy when they start."""
+
+    class Format(models.TextChoices):
+        MJML = "mjml", "MJML"
+        HTML = "html", "HTML"
+
+    name = models.CharField(max_length=100, unique=True)
+    format = models.CharField(max_length=4, choices=Format, default=Format.MJML)
+    subject = models.CharField(max_length=300)
+    preheader = models.CharField(
+        max_length=300, blank=True, help_text="Shown after the subject in most inboxes."
+    )
+    body = models.TextField()
+    text = models.TextField(
+        "plain text", blank=True, help_text="Leave empty to derive it from the body."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Campaign(StatefulModel):
+    """One mailing."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", "Draft"
+        SCHEDULED = "scheduled", "Scheduled"
+        SENDING = "sending", "Sending"
+        PAUSED = "paused", "Paused"
+        SENT = "sent", "Sent"
+        CANCELLED = "cancelled", "Cancelled"
+
+    TRANSITIONS = {
+        Status.DRAFT: frozenset({Status.SCHEDULED, Status.SENDING}),
+        Status.SCHEDULED: frozenset({Status.DRAFT, Status.SENDING, Status.CANCELLED}),
+        Status.SENDING: frozenset({Status.PAUSED, Status.SENT, Status.CANCELLED}),
+        Status.PAUSED: frozenset({Status.SENDING, Status.CANCELLED}),
+    }
+
+    name = models.CharField(max_length=200)
+    status = models.CharField(max_length=20, choices=Status, default=Status.DRAFT)
+    template = models.ForeignKey(Template, models.PROTECT, null=True, blank=True)
+    subject = models.CharField(
+        max_length=300, blank=True, help_text="Leave empty to use the template's."
+    )
+    preheader = models.CharField(
+        max_length=300, blank=True, help_text="Leave empty to use the template's."
+    )
+    from_name = models.CharField("sender's name", max_length=100, blank=True)
+    from_email = models.EmailField("sender's address", blank=True)
+    reply_to = models.EmailField("replies go to", blank=True)
+    lists = models.ManyToManyField(MailingList, blank=True, related_name="campaigns")
+    segments = models.ManyToManyField(Segment, blank=True, related_name="campaigns")
+    excluded_lists = models.ManyToManyField(MailingList, blank=True, related_name="+")
+    excluded_segments = models.ManyToManyField(Segment, blank=True, related_name="+")
+    track_opens = models.BooleanField(default=True)
+    track_clicks = models.BooleanField(default=True)
+    send_at = models.DateTimeField(null=True, blank=True)
+    audience = models.JSONField(default=dict, editable=False)
+    """Frozen at launch by `targeting.freeze`: lists, segment rules, exclusions, highest person."""
+    problem = models.CharField(max_length=500, blank=True, editable=False)
+    """Why it went back to draft or paused by itself, in one sentence."""
+    launched_at = models.DateTimeField(null=True, blank=True, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, editable=False
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = CampaignQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(status="scheduled") | Q(send_at__isnull=False),
+                name="campaign_has_send_at_once_scheduled",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["sending", "paused", "sent"])
+                | Q(launched_at__isnull=False),
+                name="campaign_has_launched_at_once_sending",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_editable(self) -> bool:
+        """Only a draft changes; a scheduled campaign goes back to draft first."""
+        return self.status == self.Status.DRAFT
+
+    def pause(self) -> None:
+        """Stop handing over within one claim; what a provider already has goes on."""
+        self.move_to(self.Status.PAUSED, problem="")
+
+    def resume(self) -> None:
+        self.move_to(self.Status.SENDING, problem="")
+
+    def unschedule(self) -> None:
+        self.move_to(self.Status.DRAFT)
+
+    def cancel(self, now: datetime) -> None:
+        """End it for good. Messages still queued are cancelled by `delivery.expanding`."""
+        self.move_to(self.Status.CANCELLED, finished_at=now)
+
+    def finish(self, now: datetime) -> None:
+        self.move_to(self.Status.SENT, finished_at=now)
+
+
+class Content(models.Model):
+    """What a campaign says, frozen at launch: message + content give every mail byte for byte."""
+
+    campaign = models.OneToOneField(
+        Campaign, models.CASCADE, primary_key=True, related_name="content"
+    )
+    format = models.CharField(max_length=4, choices=Template.Format)
+    subject = models.TextField()
+    preheader = models.TextField(blank=True)
+    body = models.TextField()
+    text = models.TextField(blank=True)
+    constants = models.JSONField(default=dict)
+    """Variables that are the same for everybody: company, campaign name, postal address."""
+    names = models.JSONField(default=list)
+    """Variables people may bring, as known at launch."""
+    frozen_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"content of {self.campaign_id}"
+
+    def as_source(self) -> dict[str, Any]:
+        """Return the arguments of `rendering.Source`."""
+        return {
+            "subject": self.subject,
+            "preheader": self.preheader,
+            "body": self.body,
+            "format": self.format,
+            "text": self.text,
+        }

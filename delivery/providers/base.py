@@ -1,0 +1,270 @@
+"""What every provider module promises: send a batch, verify and parse what comes back.
+
+Knows no models and no other app. A provider is built from an `Account` (plain settings),
+so the same code serves a database row, a test and the sandbox.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, ClassVar
+
+CONNECT_TIMEOUT_S = 3.05
+READ_TIMEOUT_S = 20.0
+
+
+# --- How a call can fail ---------------------------------------------------------------
+
+
+class ProviderError(Exception):
+    """A provider did not simply accept a call. `str()` is a clipped, secret-free sentence."""
+
+
+class Rejected(ProviderError):
+    """The provider will never accept this. Certainly not accepted; do not retry, do not fail over."""
+
+
+class Unavailable(ProviderError):
+    """Certainly not accepted (refused, throttled, down, wrong credentials). Fail over or wait.
+
+    `retry_after` is the provider's own wish, if it said one. `is_account_fault` marks what
+    waiting cannot mend: wrong credentials, unverified sender, suspended account.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: timedelta | None = None,
+        is_account_fault: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.is_account_fault = is_account_fault
+
+
+class OutcomeUnknown(ProviderError):
+    """It may have been accepted (silence after sending). Never fail over: it could send twice."""
+
+
+class Verdict(StrEnum):
+    """What became of one recipient of a call."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+# --- What is sent ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """A text in static parts; a person's values stand between them.
+
+    `static[i]` stands before value i, so there is one static part more than there are values.
+    """
+
+    static: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many values a person must bring."""
+        return len(self.static) - 1
+
+    def fill(self, values: Sequence[str]) -> str:
+        """Return the text of one person."""
+        pieces = [self.static[0]]
+        for value, static in zip(values, self.static[1:], strict=True):
+            pieces += (value, static)
+        return "".join(pieces)
+
+    def with_placeholders(self, placeholder: Callable[[int], str]) -> str:
+        """Return the text with `placeholder(i)` where value i belongs."""
+        return self.fill([placeholder(index) for index in range(self.size)])
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One person of a batch. `message_id` is ours; it comes back in every event."""
+
+    message_id: str
+    email: str
+    name: str = ""
+    subject: tuple[str, ...] = ()
+    html: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of this person alone: List-Unsubscribe, List-Unsubscribe-Post, Message-ID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One call: what all recipients share, and the recipients (1 to `Provider.max_batch`)."""
+
+    from_email: str
+    from_name: str
+    subject: Skeleton
+    html: Skeleton
+    text: Skeleton
+    recipients: Sequence[Recipient]
+    reply_to: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tag: str = ""
+    """One portable tag, [A-Za-z0-9_-]{1,64}: the campaign."""
+    track_opens: bool = False
+    track_clicks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the provider said about one recipient."""
+
+    message_id: str
+    verdict: Verdict
+    provider_message_id: str = ""
+    reason: str = ""
+
+
+# --- What comes back -------------------------------------------------------------------
+
+
+class EventType(StrEnum):
+    """The one vocabulary every provider's events are translated into."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    BOUNCED = "bounced"
+    DEFERRED = "deferred"
+    DROPPED = "dropped"
+    UNSUBSCRIBED = "unsubscribed"
+    SPAM_REPORT = "spam_report"
+    COMPLAINED = "complained"
+    FAILED = "failed"
+
+
+class BounceClass(StrEnum):
+    """hard: the address is dead. soft: for now. block: about us, never about the address."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    BLOCK = "block"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to one message, in our words."""
+
+    type: EventType
+    occurred_at: datetime
+    recipient: str
+    dedupe_key: str
+    """Equal for the same event told twice; unique within a provider account. At most 200 characters."""
+    message_id: str = ""
+    """Ours, as it was given in `Recipient.message_id`; empty when the provider did not echo it."""
+    provider_message_id: str = ""
+    url: str = ""
+    ip: str = ""
+    user_agent: str = ""
+    is_machine: bool | None = None
+    """Opened or clicked by a machine: True, False, or None where the provider does not say."""
+    bounce_class: BounceClass | None = None
+    reason: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """An incoming POST as plain data. Header names are lower-case; `body` is untouched."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+class Forged(Exception):
+    """The request does not prove that it comes from the provider. Answered 400, counted, not stored."""
+
+
+class TooOld(Forged):
+    """Validly signed, but outside the replay window. The caller may store it as late."""
+
+
+class Unparsable(Exception):
+    """Genuine but not understood. Stored and shown to the operator; answered 200."""
+
+
+# --- A provider ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting of an account, as the admin form asks for it."""
+
+    name: str
+    label: str
+    help: str = ""
+    is_secret: bool = False
+    is_required: bool = True
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The settings of one provider account. `version` changes when any of them does."""
+
+    id: int
+    version: int
+    values: Mapping[str, str]
+    """By `Field.name`, secrets included, decrypted."""
+
+    def __getitem__(self, name: str) -> str:
+        return self.values.get(name, "")
+
+
+class Provider(ABC):
+    """One account at one provider. Instances are cheap; connections are kept per thread."""
+
+    kind: ClassVar[str]
+    label: ClassVar[str]
+    fields: ClassVar[tuple[Field, ...]]
+    max_batch: ClassVar[int]
+    """What one call may carry at most by the provider's own limit."""
+    default_batch: ClassVar[int]
+    """What one call carries by default: also what a crash can leave in doubt (design 4.1)."""
+    answers_one_by_one: ClassVar[bool] = False
+    """Each recipient is a conversation of its own (SMTP): results are recorded one by one."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+
+    @abstractmethod
+    def send(self, batch: Batch) -> Iterator[Result]:
+        """Hand the batch over; yield one Result per recipient, as the provider answers.
+
+        Raises Rejected, Unavailable or OutcomeUnknown for all recipients not yet yielded.
+        """
+
+    @abstractmethod
+    def verify(self, request: WebhookRequest) -> None:
+        """Raise Forged (or TooOld) unless the request proves to come from this account.
+
+        Refuses everything when the account has no webhook secret.
+        """
+
+    @abstractmethod
+    def parse(self, request: WebhookRequest) -> list[Event]:
+        """Return the events of a verified request, in order. Raises Unparsable."""
+
+    def confirm(self, request: WebhookRequest) -> bool:
+        """Answer a provider's hand-shake (an SNS subscription); True if this request was one."""
+        return False

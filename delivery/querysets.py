@@ -1,0 +1,296 @@
+"""Sets of messages, hand-offs and counters: claim, record, sweep. The only place with their SQL.
+
+Measured plans stand in docs/benchmarks.md. `now` is the caller's clock for what people see;
+leases use the database's own, so a worker with a wrong clock cannot keep or lose what it claimed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import connection, models, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from subscribers.mailboxes import Mailbox
+
+if TYPE_CHECKING:
+    from campaigns.models import Campaign
+    from delivery.models import CampaignStat, Handoff, Message, ProviderAccount
+    from subscribers.querysets import SubscriberQuerySet
+
+PREPARE_LEASE = timedelta(seconds=30)
+"""To compose a batch in memory."""
+FLIGHT_LEASE = timedelta(seconds=90)
+"""For one call: connect 3 s, read 20 s, and a slow machine. Renewed with every recorded result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message its worker owns now, and the person as the template sees them."""
+
+    id: int
+    email: str
+    subscriber_id: int
+    first_name: str
+    last_name: str
+    language: str
+    country: str
+    time_zone: str
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What to write for one message of a hand-off."""
+
+    id: int
+    status: str
+    provider_message_id: str = ""
+    error: str = ""
+    due_at: datetime | None = None
+    """When to try again, for status QUEUED."""
+
+
+_CLAIM = """
+WITH due AS (
+    SELECT m.id, m.subscriber_id, m.address_key, m.expires_at
+    FROM delivery_message m
+    WHERE m.status = 'queued' AND m.campaign_id = %(campaign)s AND m.mailbox = %(mailbox)s
+      AND m.due_at <= %(now)s
+      AND EXISTS (
+          SELECT 1 FROM campaigns_campaign c WHERE c.id = %(campaign)s AND c.status = 'sending'
+      )
+    ORDER BY m.due_at, m.id
+    LIMIT %(limit)s
+    FOR UPDATE OF m SKIP LOCKED
+), judged AS MATERIALIZED (
+    SELECT due.id AS message_id, s.*,
+        CASE
+            WHEN due.expires_at <= %(now)s THEN 'too late'
+            WHEN s.id IS NULL THEN 'erased'
+            WHEN EXISTS (
+                SELECT 1 FROM subscribers_suppression x WHERE x.address_key = due.address_key
+            ) THEN 'suppressed'
+            WHEN s.status <> 'active' THEN s.status
+            WHEN EXISTS (
+                SELECT 1 FROM subscribers_subscription u
+                WHERE u.subscriber_id = s.id AND u.list_id = ANY(%(lists)s)
+                  AND u.status = 'unsubscribed' AND u.changed_at >= %(launched_at)s
+            ) THEN 'left the list'
+            ELSE ''
+        END AS obstacle
+    FROM due LEFT JOIN subscribers_subscriber s ON s.id = due.subscriber_id
+), taken AS (
+    UPDATE delivery_message m
+    SET status = CASE j.obstacle
+            WHEN '' THEN 'sending' WHEN 'too late' THEN 'expired' ELSE 'skipped' END,
+        handoff_id = CASE j.obstacle WHEN '' THEN %(handoff)s ELSE m.handoff_id END,
+        provider_id = CASE j.obstacle WHEN '' THEN %(provider)s ELSE m.provider_id END,
+        attempts = m.attempts + (j.obstacle = '')::int,
+        error = j.obstacle
+    FROM judged j WHERE m.id = j.message_id
+    RETURNING m.id, m.email, j.id AS subscriber_id, j.first_name, j.last_name, j.language,
+              j.country, j.time_zone, j.attributes::text, j.obstacle
+)
+SELECT * FROM taken ORDER BY id
+"""
+
+_RECORD = """
+WITH outcome AS (
+    SELECT * FROM unnest(
+        %(ids)s::bigint[], %(statuses)s::text[], %(provider_ids)s::text[], %(errors)s::text[],
+        %(due)s::timestamptz[]
+    ) AS row(id, status, provider_message_id, error, due_at)
+), told AS (
+    UPDATE delivery_message m
+    SET status = o.status, provider_message_id = o.provider_message_id, error = o.error,
+        due_at = COALESCE(o.due_at, m.due_at),
+        sent_at = CASE o.status WHEN 'sent' THEN %(now)s ELSE m.sent_at END
+    FROM outcome o
+    WHERE m.id = o.id AND m.handoff_id = %(handoff)s
+      AND (m.status = 'sending' OR (m.status = 'unknown' AND o.status = 'sent'))
+    RETURNING m.campaign_id, m.provider_id, m.mailbox, m.status
+), counted AS (
+    INSERT INTO delivery_campaignstat (campaign_id, provider_id, mailbox, hour, sent)
+    SELECT campaign_id, provider_id, mailbox, date_trunc('hour', %(now)s::timestamptz), count(*)
+    FROM told WHERE status = 'sent' AND campaign_id IS NOT NULL GROUP BY 1, 2, 3
+    ON CONFLICT (campaign_id, provider_id, mailbox, hour)
+    DO UPDATE SET sent = delivery_campaignstat.sent + excluded.sent
+)
+SELECT count(*) FROM told
+"""
+
+_SWEEP = """
+WITH dead AS (
+    SELECT id, status FROM delivery_handoff
+    WHERE status IN ('preparing', 'in_flight') AND lease_until < now()
+    FOR UPDATE SKIP LOCKED
+), closed AS (
+    UPDATE delivery_handoff h
+    SET status = CASE dead.status WHEN 'preparing' THEN 'refused' ELSE 'unknown' END,
+        finished_at = now(),
+        error = CASE dead.status WHEN 'preparing'
+            THEN 'The worker died before the call; nothing was sent.'
+            ELSE 'The worker died during the call; the provider may have accepted it.' END
+    FROM dead WHERE h.id = dead.id
+    RETURNING h.id, h.status
+), freed AS (
+    UPDATE delivery_message m
+    SET status = CASE closed.status WHEN 'refused' THEN 'queued' ELSE 'unknown' END,
+        error = CASE closed.status WHEN 'refused' THEN ''
+            ELSE 'No answer was seen from the provider; it may have been sent.' END
+    FROM closed WHERE m.handoff_id = closed.id AND m.status = 'sending'
+    RETURNING m.status
+)
+SELECT count(*) FILTER (WHERE status = 'queued'), count(*) FILTER (WHERE status = 'unknown')
+FROM freed
+"""
+
+
+class ProviderAccountQuerySet(models.QuerySet["ProviderAccount"]):
+    def usable(self, stream: str, now: datetime) -> Self:
+        """Accounts that may be given mail of this stream now."""
+        ready = Q(cooling_until=None) | Q(cooling_until__lte=now)
+        active = self.model.Status.ACTIVE
+        return self.filter(ready, status=active, streams__contains=[stream])
+
+
+class HandoffQuerySet(models.QuerySet["Handoff"]):
+    def renew(self, pk: int) -> bool:
+        """Extend the lease of a call in flight; False: the sweeper was here, stop at once."""
+        rows = self.filter(pk=pk, status=self.model.Status.IN_FLIGHT)
+        return bool(rows.update(lease_until=Now() + FLIGHT_LEASE))
+
+    def take_off(self, pk: int) -> bool:
+        """Say durably that the call begins now; False: the lease ran out and nothing may be sent.
+
+        The guard is what gives a requeued message one owner (design 4.1, step 3).
+        """
+        rows = self.filter(pk=pk, status=self.model.Status.PREPARING)
+        in_flight = self.model.Status.IN_FLIGHT
+        return bool(
+            rows.update(status=in_flight, in_flight_at=Now(), lease_until=Now() + FLIGHT_LEASE)
+        )
+
+    def sweep(self) -> tuple[int, int]:
+        """Close hand-offs whose worker died; return how many messages are (queued again, in doubt).
+
+        `preparing`: nothing left the machine, so they are queued. `in_flight`: they may have been
+        sent, so they are in doubt and never queued again by us.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_SWEEP)
+            queued, unknown = cursor.fetchone() or (0, 0)
+        return queued, unknown
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def enqueue(self, campaign: Campaign, audience: SubscriberQuerySet, due_at: datetime) -> int:
+        """Queue one message per person of `audience`; return how many are new.
+
+        One INSERT ... SELECT, so a million rows never pass through Python. Running it again
+        adds nobody twice: (campaign, subscriber) is unique.
+        """
+        rows = audience.order_by("pk").values_list("pk", "email", "address_key", "mailbox")
+        select, params = rows.query.sql_with_params()
+        insert = f"""
+            INSERT INTO delivery_message
+                (campaign_id, subscriber_id, email, address_key, mailbox, due_at)
+            SELECT %s, person.*, %s FROM ({select}) AS person
+            ON CONFLICT (campaign_id, subscriber_id) DO NOTHING
+        """  # noqa: S608 (the select is the ORM's)
+        with connection.cursor() as cursor:
+            cursor.execute(insert, [campaign.pk, due_at, *params])
+            return cursor.rowcount
+
+    def due_lanes(self, now: datetime) -> list[tuple[int, str]]:
+        """Return (campaign, mailbox) of every lane with marketing mail due now."""
+        sql = """
+            SELECT c.id, lane.mailbox
+            FROM campaigns_campaign c CROSS JOIN unnest(%s::text[]) AS lane(mailbox)
+            WHERE c.status = 'sending' AND EXISTS (
+                SELECT 1 FROM delivery_message m
+                WHERE m.status = 'queued' AND m.campaign_id = c.id
+                  AND m.mailbox = lane.mailbox AND m.due_at <= %s
+            )
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [list(Mailbox.values), now])
+            return cursor.fetchall()
+
+    def claim(self, handoff: Handoff, limit: int, now: datetime) -> tuple[list[Claimed], int]:
+        """Create `handoff` and take up to `limit` due messages of its lane into it.
+
+        Returns what was taken, and how many were left out for a reason found at the last moment
+        (suppressed, unsubscribed, erased, too late). Concurrent callers never get the same message
+        and never wait for each other. With nothing taken no hand-off is kept.
+        """
+        campaign = handoff.campaign
+        if campaign is None:
+            raise ValueError("A claim needs the hand-off's campaign.")
+        with transaction.atomic():
+            handoff.lease_until = Now() + PREPARE_LEASE  # type: ignore[assignment]
+            handoff.save(force_insert=True)
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    _CLAIM,
+                    {
+                        "campaign": campaign.pk,
+                        "mailbox": handoff.mailbox,
+                        "now": now,
+                        "limit": limit,
+                        "lists": campaign.audience.get("lists", []),
+                        "launched_at": campaign.launched_at,
+                        "handoff": handoff.pk,
+                        "provider": handoff.provider_id,
+                    },
+                )
+                rows = cursor.fetchall()
+            taken = [_claimed(row) for row in rows if not row[-1]]
+            if not taken:
+                handoff.delete()
+        return taken, len(rows) - len(taken)
+
+    def record(self, handoff: int, outcomes: Sequence[Outcome], now: datetime) -> int:
+        """Write what became of messages of a hand-off, and count them; return how many took it.
+
+        Fenced: a message that was taken from this hand-off meanwhile is left alone, except that
+        a late "sent" settles one in doubt. Commits without waiting for the disk: should the
+        database lose it, the messages count as in doubt, never as unsent.
+        """
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = off")
+            cursor.execute(
+                _RECORD,
+                {
+                    "ids": [outcome.id for outcome in outcomes],
+                    "statuses": [outcome.status for outcome in outcomes],
+                    "provider_ids": [outcome.provider_message_id for outcome in outcomes],
+                    "errors": [outcome.error for outcome in outcomes],
+                    "due": [outcome.due_at for outcome in outcomes],
+                    "handoff": handoff,
+                    "now": now,
+                },
+            )
+            row = cursor.fetchone()
+        return row[0] if row else 0
+
+    def cancel_queued(self, campaign: int, limit: int) -> int:
+        """Cancel up to `limit` queued messages of a campaign; return how many."""
+        some = self.filter(campaign=campaign, status=self.model.Status.QUEUED)
+        batch = some.select_for_update(skip_locked=True).values("pk")[:limit]
+        return self.filter(pk__in=batch).update(status=self.model.Status.CANCELLED)
+
+
+class CampaignStatQuerySet(models.QuerySet["CampaignStat"]):
+    pass
+
+
+def _claimed(row: tuple[Any, ...]) -> Claimed:
+    *facts, attributes, _obstacle = row
+    return Claimed(*facts, attributes=json.loads(attributes))

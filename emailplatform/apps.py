@@ -1,0 +1,12 @@
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class EmailPlatformConfig(AppConfig):
+    name = "emailplatform"
+
+    def ready(self) -> None:
+        # Without the app at hand, `task.delay()` would look for a broker of its own.
+        from emailplatform.celery import write_schedule
+
+        post_migrate.connect(write_schedule, sender=self, dispatch_uid="schedule")

@@ -1,0 +1,47 @@
+"""Celery's app and the default schedule, written into the database by `migrate`.
+
+Celery is clock and muscle: a lost or doubled task changes nothing (design 4.5).
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "emailplatform.settings")
+
+app = Celery("emailplatform")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+SCHEDULE: dict[str, tuple[str, timedelta]] = {
+    "Start sending what is due": ("delivery.tasks.tick", timedelta(seconds=2)),
+    "Start scheduled campaigns, expand audiences, finish": (
+        "delivery.tasks.advance_campaigns",
+        timedelta(seconds=2),
+    ),
+    "Recover hand-offs of dead workers": ("delivery.tasks.sweep", timedelta(seconds=15)),
+    "Apply events from providers": ("webhooks.tasks.apply_events", timedelta(seconds=2)),
+    "Carry on imports": ("subscribers.tasks.run_imports", timedelta(seconds=5)),
+}
+"""Name -> (task, every). Editable in the admin afterwards: only missing names are added."""
+
+
+def write_schedule(**_: object) -> None:
+    """Add the tasks of SCHEDULE which the database does not have yet; touch no edited one."""
+    from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+    for name, (task, every) in SCHEDULE.items():
+        interval, _created = IntervalSchedule.objects.get_or_create(
+            every=int(every.total_seconds()), period=IntervalSchedule.SECONDS
+        )
+        PeriodicTask.objects.get_or_create(
+            name=name,
+            defaults={
+                "task": task,
+                "interval": interval,
+                "expire_seconds": int(every.total_seconds()),
+            },
+        )

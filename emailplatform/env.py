@@ -1,0 +1,47 @@
+"""Settings from the environment: typed, loud at start, secrets also from files.
+
+`NAME_FILE=/run/secrets/name` stands in for `NAME` everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off", ""}
+
+
+def text(name: str, default: str | None = None) -> str:
+    """Return the variable, or what the file in NAME_FILE holds. Without default it is required."""
+    path = os.environ.get(f"{name}_FILE")
+    if path:
+        return Path(path).read_text(encoding="utf-8").strip()
+    value = os.environ.get(name, default)
+    if value is None:
+        raise ImproperlyConfigured(f"Set {name} (or {name}_FILE) in the environment.")
+    return value
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """Return the variable as a bool: 1/true/yes/on or 0/false/no/off."""
+    value = text(name, str(default)).lower()
+    if value not in _TRUE | _FALSE:
+        raise ImproperlyConfigured(f"{name} is {value!r}; use true or false.")
+    return value in _TRUE
+
+
+def whole(name: str, default: int) -> int:
+    """Return the variable as a whole number."""
+    value = text(name, str(default))
+    try:
+        return int(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is {value!r}; use a whole number.") from error
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """Return the variable split at commas and spaces."""
+    return text(name, default).replace(",", " ").split()

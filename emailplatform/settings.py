@@ -1,0 +1,295 @@
+"""All settings, read once from the environment. Every variable is listed in docs/configuration.md.
+
+In development (DEBUG on) keys are made once and kept under var/; in production they are required.
+"""
+
+from __future__ import annotations
+
+import secrets as random_secrets
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+
+from emailplatform import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
+VERSION = "0.1.0"
+
+DEBUG = env.flag("DEBUG", default=False)
+LOCAL = env.flag("LOCAL", default=False)
+"""Set by `make run`, `demo` and `test`: keys may be made here, plain http is expected."""
+
+
+def _key(name: str, make: Any) -> str:
+    """Return a key from the environment; on a local installation make it once, under var/keys."""
+    value = env.text(name, "")
+    if value:
+        return value
+    if not LOCAL:
+        raise ImproperlyConfigured(f"Set {name} (or {name}_FILE): see docs/configuration.md.")
+    path = VAR_DIR / "keys" / name.lower()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_suffix(f".{random_secrets.token_hex(4)}")
+        draft.touch(mode=0o600)
+        draft.write_text(make(), encoding="utf-8")
+        if path.exists():  # another process was first
+            draft.unlink()
+        else:
+            draft.rename(path)
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _random() -> str:
+    return random_secrets.token_urlsafe(48)
+
+
+SECRET_KEY = _key("SECRET_KEY", _random)
+ENCRYPTION_KEYS = _key("ENCRYPTION_KEYS", lambda: Fernet.generate_key().decode()).split()
+TOKEN_KEYS = _key("TOKEN_KEYS", _random).split()
+ADDRESS_KEY = _key("ADDRESS_KEY", _random)
+
+# --- Where it is reached ---------------------------------------------------------------
+
+PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000" if LOCAL else None).rstrip("/")
+"""The address under which recipients and providers reach us: links, unsubscribe, webhooks."""
+_host = urlsplit(PUBLIC_URL)
+_is_https = _host.scheme == "https"
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", _host.hostname or "")
+if LOCAL:
+    ALLOWED_HOSTS += ["127.0.0.1", "localhost", "[::1]"]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("BEHIND_PROXY", default=False) else None
+)
+TRUSTED_PROXIES = env.whole("TRUSTED_PROXIES", 1 if SECURE_PROXY_SSL_HEADER else 0)
+"""How many proxies of ours add to X-Forwarded-For; 0 means it is not believed."""
+
+# --- Applications ----------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "subscribers",
+    "campaigns",
+    "delivery",
+    "webhooks",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    # After django_celery_beat: its tables must be there when the default schedule is written.
+    "emailplatform.apps.EmailPlatformConfig",
+    "anymail",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "emailplatform.urls"
+WSGI_APPLICATION = "emailplatform.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# --- PostgreSQL and Redis --------------------------------------------------------------
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Return Django's settings for postgres://user:password@host:port/name?option=value.
+
+    `?host=/folder` names a unix socket, as libpq writes it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgres", "postgresql"}:
+        raise ImproperlyConfigured("DATABASE_URL must be postgres://user:password@host/name.")
+    options = dict(parse_qsl(parts.query))
+    host = options.pop("host", "") or unquote(parts.hostname or "")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or options.pop("user", "")),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": host,
+        "PORT": str(parts.port or options.pop("port", "")),
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+        # PgBouncer in transaction mode keeps no cursors between statements.
+        "DISABLE_SERVER_SIDE_CURSORS": env.flag("PGBOUNCER", default=False),
+        "OPTIONS": {"connect_timeout": 5, **options},
+    }
+
+
+DATABASE_URL = env.text("DATABASE_URL", None)
+REDIS_URL = env.text("REDIS_URL", None)
+DATABASES = {"default": _database(DATABASE_URL)}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "emailplatform",
+    }
+}
+
+# --- Celery: clock and muscle, never the keeper of facts (design 4.5) -------------------
+
+
+def _broker(url: str) -> str:
+    """Return the broker's URL: Celery spells a unix socket differently from redis-py."""
+    if not url.startswith("unix:"):
+        return url
+    parts = urlsplit(url)
+    return f"redis+socket://{parts.path}?virtual_host={dict(parse_qsl(parts.query)).get('db', '0')}"
+
+
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or _broker(REDIS_URL)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 3}
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_STORE_EAGER_RESULT = False
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30.0
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TASK_ROUTES = {
+    "delivery.tasks.send_critical": {"queue": "critical"},
+    "delivery.tasks.send_transactional": {"queue": "transactional"},
+    "delivery.tasks.send_marketing": {"queue": "marketing"},
+    "webhooks.tasks.*": {"queue": "events"},
+}
+
+# --- Sending ---------------------------------------------------------------------------
+
+SEND_WORKERS = env.whole("SEND_WORKERS", 2)
+"""How many sending slices a tick starts per stream."""
+TICK_S = env.whole("TICK_S", 2)
+"""Seconds between beats, and the most a sending slice works before it makes room."""
+MESSAGE_ID_DOMAIN = env.text("MESSAGE_ID_DOMAIN", _host.hostname or "localhost")
+POSTAL_ADDRESS = env.text("POSTAL_ADDRESS", "")
+ANYMAIL = {"REQUESTS_TIMEOUT": (3.05, 20)}
+EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+EMAIL_TIMEOUT = 20
+
+# --- API -------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "emailplatform.api.KeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["emailplatform.api.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "emailplatform.api.NewestFirst",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_RATES": {"key": env.text("API_RATE", "600/min")},
+    "EXCEPTION_HANDLER": "emailplatform.api.error_response",
+    "PAGE_SIZE": 50,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "E-mail platform",
+    "DESCRIPTION": "People, lists, campaigns. Authenticate with `Authorization: Bearer <key>`.",
+    "VERSION": VERSION,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+}
+
+# --- Security --------------------------------------------------------------------------
+
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _is_https
+SESSION_COOKIE_AGE = 12 * 3600
+SECURE_SSL_REDIRECT = _is_https
+SECURE_REDIRECT_EXEMPT = [r"^health$"]
+SECURE_HSTS_SECONDS = 31_536_000 if _is_https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _is_https
+X_FRAME_OPTIONS = "SAMEORIGIN"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
+"""SendGrid posts up to 1,000 events at once; a refused body is posted again for hours."""
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+FILE_UPLOAD_PERMISSIONS = 0o600
+MAX_UPLOAD_BYTES = env.whole("MAX_UPLOAD_MB", 512) * 1024 * 1024
+SILENCED_SYSTEM_CHECKS = [
+    "security.W019",  # our own preview frames need SAMEORIGIN
+]
+
+# --- The rest --------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = env.text("TIME_ZONE", "UTC")
+USE_TZ = True
+USE_I18N = True
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.text("STATIC_ROOT", str(VAR_DIR / "static")))
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = LOCAL
+MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(VAR_DIR / "media")))
+"""Uploaded import files and error files. Never served by URL; shared by web and workers."""
+LOGIN_URL = "admin:login"
+TESTING = "pytest" in sys.modules
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
+    "loggers": {
+        "celery": {"level": env.text("CELERY_LOG_LEVEL", "WARNING")},
+        "kombu": {"level": "WARNING"},
+        "botocore": {"level": "WARNING"},
+        "urllib3": {"level": "ERROR"},
+    },
+}

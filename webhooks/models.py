@@ -1,0 +1,129 @@
+"""What providers told us: the raw requests, the events read from them, and counters."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from delivery.models import ProviderAccount
+from emailplatform.states import StatefulModel
+from webhooks.querysets import EventQuerySet, RawRequestQuerySet
+
+
+class RawRequest(StatefulModel):
+    """A verified POST of a provider, exactly as it came. Stored before it is understood."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "Waiting"
+        APPLIED = "applied", "Applied"
+        FAILED = "failed", "Could not be applied"
+        UNPARSABLE = "unparsable", "Not understood"
+
+    TRANSITIONS = {
+        Status.PENDING: frozenset({Status.APPLIED, Status.FAILED, Status.UNPARSABLE}),
+        Status.FAILED: frozenset({Status.PENDING}),
+        Status.UNPARSABLE: frozenset({Status.PENDING}),
+    }
+
+    account = models.ForeignKey(ProviderAccount, models.CASCADE, db_index=False)
+    status = models.CharField(max_length=20, choices=Status, db_default=Status.PENDING)
+    headers = models.JSONField(default=dict, db_default={})
+    """Lower-case names; without credentials."""
+    body = models.BinaryField()
+    replay_key = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001
+    """A provider's single-use token, unique per account: NULL where there is none."""
+    is_late = models.BooleanField(db_default=False)
+    received_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(db_default=Now())
+    attempts = models.PositiveSmallIntegerField(db_default=0)
+    applied_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True, db_default="")
+
+    objects = RawRequestQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "incoming webhook"
+        constraints = [
+            models.UniqueConstraint(fields=["account", "replay_key"], name="raw_request_once"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["due_at", "id"], name="raw_request_due", condition=Q(status="pending")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"webhook {self.pk}"
+
+
+class Event(models.Model):
+    """One thing that happened to one message, in our words; told twice, stored once."""
+
+    account = models.ForeignKey(ProviderAccount, models.CASCADE, null=True, db_index=False)
+    """NULL for what we saw ourselves: an unsubscribe page, later our own tracking."""
+    dedupe_key = models.CharField(max_length=200)
+    type = models.CharField(max_length=20)
+    """A `delivery.providers.base.EventType`."""
+    occurred_at = models.DateTimeField()
+    message_id = models.BigIntegerField(null=True, blank=True)
+    """Our message; no foreign key, since events may come first and stay longest."""
+    campaign_id = models.BigIntegerField(null=True, blank=True)
+    subscriber_id = models.BigIntegerField(null=True, blank=True)
+    recipient = models.CharField(max_length=320, db_default="")
+    provider_message_id = models.CharField(max_length=200, blank=True, db_default="")
+    url = models.TextField(blank=True, db_default="")
+    ip = models.GenericIPAddressField(null=True, blank=True)
+    user_agent = models.CharField(max_length=500, blank=True, db_default="")
+    is_machine = models.BooleanField(null=True, blank=True)
+    bounce_class = models.CharField(max_length=10, blank=True, db_default="")
+    reason = models.CharField(max_length=500, blank=True, db_default="")
+    raw = models.JSONField(default=dict, db_default={})
+    received_at = models.DateTimeField(db_default=Now())
+    request_id = models.BigIntegerField(null=True, blank=True)
+    """The RawRequest it was read from."""
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "dedupe_key"], name="event_once", nulls_distinct=False
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["message_id", "occurred_at"], name="event_of_message"),
+            models.Index(fields=["subscriber_id", "-occurred_at"], name="event_of_person"),
+            models.Index(fields=["campaign_id", "type", "-id"], name="event_of_campaign"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.occurred_at:%Y-%m-%d %H:%M}"
+
+
+class WebhookCount(models.Model):
+    """How many requests of one outcome an account's URL got in one hour."""
+
+    class Outcome(models.TextChoices):
+        STORED = "stored", "Stored"
+        FORGED = "forged", "Refused as forged"
+        LATE = "late", "Genuine but late"
+        REPEATED = "repeated", "Sent again"
+        UNPARSABLE = "unparsable", "Not understood"
+
+    account = models.ForeignKey(ProviderAccount, models.CASCADE, null=True, db_index=False)
+    outcome = models.CharField(max_length=20, choices=Outcome)
+    hour = models.DateTimeField()
+    requests = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "outcome", "hour"],
+                name="webhook_count_once",
+                nulls_distinct=False,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.requests} {self.outcome}"
