@@ -21,12 +21,11 @@ class EmbeddedError(Exception):
     """A server cannot be had. `str()` is for the person at the terminal and says what to do."""
 
 
-def use(root: Path, *, testing: bool = False) -> None:
+def use(root: Path) -> None:
     """Set DATABASE_URL and REDIS_URL where they are unset, and be a user of what they name.
 
-    Data is kept in `root`/var, or VAR_DIR. Tests have servers of their own in its folder `test`,
-    where nothing waits for the disk. A variable that a parent got from here is taken part in again.
-    Raises EmbeddedError.
+    Data is kept in `root`/var, or VAR_DIR. With EMBEDDED_FSYNC=off a server that starts waits for
+    no disk: for tests. What a parent got from here is taken part in again. Raises EmbeddedError.
     """
     folder = Path(os.environ.get("VAR_DIR") or root / "var").resolve()
     for variable in ("DATABASE_URL", "REDIS_URL"):
@@ -34,15 +33,10 @@ def use(root: Path, *, testing: bool = False) -> None:
             continue
         from emailplatform.embedded import joining
 
-        durable = not testing and os.environ.get("EMBEDDED_FSYNC", "on").lower() != "off"
-        joined = joining.join(variable, folder / "test" if testing else folder, durable=durable)
+        durable = os.environ.get("EMBEDDED_FSYNC", "on").lower() != "off"
+        joined = joining.join(variable, folder, durable=durable)
         _held[variable] = joined.lock
         os.environ[variable] = os.environ[f"EMBEDDED_{variable}"] = joined.url
-
-
-def has(variable: str) -> bool:
-    """Say whether the server behind the variable is one of ours."""
-    return variable in _held
 
 
 def descriptors() -> tuple[int, ...]:
