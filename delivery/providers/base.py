@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 CONNECT_TIMEOUT_S = 3.05
 READ_TIMEOUT_S = 20.0
@@ -25,7 +25,7 @@ class ProviderError(Exception):
 
 
 class Rejected(ProviderError):
-    """The provider will never accept this. Certainly not accepted; do not retry, do not fail over."""
+    """The provider will never accept this. Not accepted; do not retry, do not fail over."""
 
 
 class Unavailable(ProviderError):
@@ -105,7 +105,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One call: what all recipients share, and the recipients (1 to `Provider.max_batch`)."""
+    """What all recipients share, and the recipients (1 to `Provider.max_batch`)."""
 
     from_email: str
     from_name: str
@@ -168,7 +168,7 @@ class Event:
     occurred_at: datetime
     recipient: str
     dedupe_key: str
-    """Equal for the same event told twice; unique within a provider account. At most 200 characters."""
+    """Equal for the same event told twice, unique within an account; at most 200 characters."""
     message_id: str = ""
     """Ours, as it was given in `Recipient.message_id`; empty when the provider did not echo it."""
     provider_message_id: str = ""
@@ -191,8 +191,12 @@ class WebhookRequest:
     received_at: datetime
 
 
+Heard = tuple[list[Event], list[str]]
+"""Events in their order, and one sentence for each thing that was not understood."""
+
+
 class Forged(Exception):
-    """The request does not prove that it comes from the provider. Answered 400, counted, not stored."""
+    """The request does not prove that it comes from the provider: 400, counted, not stored."""
 
 
 class TooOld(Forged):
@@ -231,6 +235,18 @@ class Account:
         return self.values.get(name, "")
 
 
+class EventsModule(Protocol):
+    """What each `<kind>_events` module offers: the hearing half of a provider."""
+
+    def verify(self, account: Account, request: WebhookRequest, /) -> None: ...
+
+    def replay_key(self, request: WebhookRequest, /) -> str: ...
+
+    def parse(self, request: WebhookRequest, /) -> list[Event]: ...
+
+    def parse_each(self, request: WebhookRequest, /) -> Heard: ...
+
+
 class Provider(ABC):
     """One account at one provider. Instances are cheap; connections are kept per thread."""
 
@@ -240,7 +256,9 @@ class Provider(ABC):
     max_batch: ClassVar[int]
     """What one call may carry at most by the provider's own limit."""
     default_batch: ClassVar[int]
-    """What one call carries by default: also what a crash can leave in doubt (design 4.1)."""
+    """What one call carries by default: also what a crash can leave in doubt."""
+    events: ClassVar[EventsModule]
+    """The module that reads what this kind of provider tells: `<kind>_events`."""
     answers_one_by_one: ClassVar[bool] = False
     """Each recipient is a conversation of its own (SMTP): results are recorded one by one."""
 
@@ -249,21 +267,31 @@ class Provider(ABC):
 
     @abstractmethod
     def send(self, batch: Batch) -> Iterator[Result]:
-        """Hand the batch over; yield one Result per recipient, as the provider answers.
+        """Hand the batch over; yield one Result per recipient, in the order the answers come.
 
-        Raises Rejected, Unavailable or OutcomeUnknown for all recipients not yet yielded.
+        One batch may take several calls (limits on bytes, an address given twice). Raises
+        Rejected, Unavailable or OutcomeUnknown for all recipients not yet yielded. If only the
+        people of one call are in doubt, they are yielded as UNKNOWN and the rest is Unavailable.
         """
 
-    @abstractmethod
     def verify(self, request: WebhookRequest) -> None:
         """Raise Forged (or TooOld) unless the request proves to come from this account.
 
         Refuses everything when the account has no webhook secret.
         """
+        self.events.verify(self.account, request)
 
-    @abstractmethod
+    def replay_key(self, request: WebhookRequest) -> str:
+        """Return what makes this request good for one use only; '' where nothing does."""
+        return self.events.replay_key(request)
+
     def parse(self, request: WebhookRequest) -> list[Event]:
         """Return the events of a verified request, in order. Raises Unparsable."""
+        return self.events.parse(request)
+
+    def parse_each(self, request: WebhookRequest) -> Heard:
+        """Return the events of a verified request and, beside them, what was not understood."""
+        return self.events.parse_each(request)
 
     def confirm(self, request: WebhookRequest) -> bool:
         """Answer a provider's hand-shake (an SNS subscription); True if this request was one."""

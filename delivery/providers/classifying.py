@@ -1,0 +1,325 @@
+"""What went wrong in a call to an HTTP provider, as one of three verdicts.
+
+| failure | verdict |
+|---|---|
+| connection refused, DNS, connect time-out, TLS handshake or certificate | Unavailable |
+| no credentials, wrong region or address of the API, a redirect | Unavailable, account's fault |
+| 401 402 403 404 405 407; the sender refused in a 400 or 422 | Unavailable, account's fault |
+| 408 425 429 503, SES throttling, Postmark's maintenance | Unavailable, with Retry-After |
+| 400 413 422 and any other 4xx | Rejected (of a whole batch: the caller bisects) |
+| 500 502 504 and any other 5xx | OutcomeUnknown |
+| read time-out, reset or end of connection after sending | OutcomeUnknown |
+| 2xx that is cut off or cannot be read | OutcomeUnknown |
+| refused before sending: address, header, value | Rejected |
+| anything else | OutcomeUnknown |
+
+500 is not loosened for anybody: SendGrid's and Postmark's pages promise nothing about it, and
+users of Mailgun report 5xx answers to mails that were delivered. 503 is documented as "not
+available" by SendGrid, SES and Postmark, and is what their proxies say before they pass a call on.
+
+An exception of a client library holds the request with its credentials. So nothing of it leaves
+here: the verdict carries a sentence built from the status and the provider's own error text.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Any
+
+import requests
+import urllib3.exceptions as u3
+from anymail import exceptions as ax
+from botocore import exceptions as bx
+
+from delivery.providers.base import OutcomeUnknown, ProviderError, Rejected, Unavailable
+
+MAX_REASON = 300
+MAX_RETRY_AFTER = timedelta(hours=24)
+
+_ACCOUNT_STATUS = frozenset({401, 402, 403, 404, 405, 407})
+_WAIT_STATUS = frozenset({408, 425, 429, 503})
+
+_NOT_CONNECTED = (
+    requests.ConnectTimeout,
+    u3.NewConnectionError,
+    u3.ConnectTimeoutError,
+    bx.EndpointConnectionError,
+    bx.ConnectTimeoutError,
+    bx.ProxyConnectionError,
+    ConnectionRefusedError,
+    socket.gaierror,
+    ssl.SSLCertVerificationError,
+)
+_MISCONFIGURED = (
+    ax.AnymailConfigurationError,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidHeader,
+    requests.TooManyRedirects,
+    bx.NoCredentialsError,
+    bx.PartialCredentialsError,
+    bx.CredentialRetrievalError,
+    bx.NoRegionError,
+    bx.InvalidRegionError,
+    bx.UnknownEndpointError,
+)
+_HANDSHAKE = re.compile(
+    r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION|UNKNOWN_CA|HTTP_REQUEST|CIPHER"
+)
+"""Reasons of an ssl.SSLError that only a handshake can have; others may come after sending."""
+
+SES_WAIT = frozenset(
+    {
+        *("TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded"),
+        *("ServiceUnavailable", "ServiceUnavailableException", "SlowDown"),
+    }
+)
+SES_ACCOUNT = frozenset(
+    {
+        *("LimitExceededException", "AccountSuspendedException", "SendingPausedException"),
+        *("MailFromDomainNotVerifiedException", "MessageRejected", "AccessDenied"),
+        *("AccessDeniedException", "InvalidClientTokenId", "UnrecognizedClientException"),
+        *("SignatureDoesNotMatch", "InvalidSignatureException", "ExpiredTokenException"),
+        *("ExpiredToken", "IncompleteSignature", "MissingAuthenticationToken", "OptInRequired"),
+        *("RequestExpired", "NotFoundException"),
+    }
+)
+"""MessageRejected stands here because its commonest cause is an identity that is not verified."""
+
+POSTMARK_ACCOUNT = frozenset({10, 400, 401, 405, 412, 413, 1221, 1226, 1235})
+POSTMARK_WAIT = frozenset({100, 429})
+
+
+def classify(error: BaseException) -> ProviderError:
+    """Return the verdict on an exception that a call raised. Total: it never raises."""
+    chain = list(_chain(error))
+    answered = _classify_answer(error, chain)
+    if answered:
+        return answered
+    if isinstance(error, (ax.AnymailInvalidAddress, ax.AnymailRecipientsRefused)):
+        return Rejected("The address is not valid.")
+    fault = _first(chain, _MISCONFIGURED)
+    if fault:
+        return _misconfigured(fault)
+    if _first(chain, _NOT_CONNECTED) or any(map(_is_handshake, chain)):
+        return Unavailable(f"No connection to the provider: {_network_words(chain)}.")
+    if isinstance(error, (ax.AnymailUnsupportedFeature, ax.AnymailSerializationError)):
+        return Rejected("The provider's API cannot carry this message.")
+    if _first(chain, (bx.ParamValidationError,)):
+        return Rejected("The provider's API does not take a value of this message.")
+    is_network = _first(chain, (requests.RequestException, bx.BotoCoreError, u3.HTTPError, OSError))
+    if not is_network and isinstance(error, (ValueError, TypeError)):
+        return Rejected(f"The message could not be built ({type(error).__name__}).")
+    return OutcomeUnknown(f"No answer after sending: {_network_words(chain)}.")
+
+
+def refusal(status: int, body: Any, headers: Mapping[str, str]) -> ProviderError:
+    """Return the verdict on an answer with an error status.
+
+    `body` is the decoded JSON of the answer, or its text.
+    """
+    reason = _sentence(status, explain(body))
+    code = body.get("ErrorCode") if isinstance(body, dict) else None
+    if status in _WAIT_STATUS or code in POSTMARK_WAIT:
+        return Unavailable(reason, retry_after=retry_after(headers))
+    if status in _ACCOUNT_STATUS or code in POSTMARK_ACCOUNT or _blames_sender(body):
+        return Unavailable(reason, is_account_fault=True)
+    if 400 <= status < 500:
+        return Rejected(reason)
+    if 300 <= status < 400:
+        return Unavailable(f"{reason} The address of the API is wrong.", is_account_fault=True)
+    return OutcomeUnknown(reason)
+
+
+def explain(body: Any) -> str:
+    """Return what the provider says in an error's body: SendGrid's, Mailgun's, Postmark's, SES's.
+
+    >>> explain({"errors": [{"message": "Bad name.", "field": "from.name"}]})
+    'from.name: Bad name.'
+    >>> explain({"ErrorCode": 405, "Message": "Out of credits."})
+    'Out of credits. (405)'
+    """
+    if not isinstance(body, dict):
+        return ""
+    errors = body.get("errors")
+    if isinstance(errors, list):
+        return "; ".join(_sendgrid_error(one) for one in errors[:3] if isinstance(one, dict))
+    message = body.get("Message") or body.get("message") or body.get("error") or ""
+    code = body.get("ErrorCode")
+    return f"{message} ({code})" if code else str(message)
+
+
+def clip(text: str) -> str:
+    """Return a reason fit to be stored: one line, short, no local part of any address.
+
+    >>> clip("refused: ana.lee@example.com")
+    'refused: …@example.com'
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
+    line = re.sub(r"[^\s<>\"'=:;,()]+@(?=[\w.-])", "…@", line)
+    return line if len(line) <= MAX_REASON else line[: MAX_REASON - 1] + "…"
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """Return how long the provider asks to wait: seconds, a date, or SendGrid's time of reset."""
+    now = datetime.now(UTC)
+    wish = headers.get("Retry-After", "").strip()
+    reset = headers.get("X-RateLimit-Reset", "").strip()
+    try:
+        if wish.isdecimal():
+            wait = timedelta(seconds=int(wish))
+        elif wish:
+            wait = parsedate_to_datetime(wish) - now
+        elif reset.isdecimal():
+            wait = datetime.fromtimestamp(int(reset), UTC) - now
+        else:
+            return None
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+    return min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
+
+
+# --- Inside ----------------------------------------------------------------------------
+
+
+def _classify_answer(error: BaseException, chain: list[BaseException]) -> ProviderError | None:
+    """Return the verdict if the provider answered; None if no answer came."""
+    client_error = _first(chain, (bx.ClientError,))
+    if isinstance(client_error, bx.ClientError):
+        return _classify_ses(client_error.response)
+    response = getattr(error, "response", None)
+    if not isinstance(response, requests.Response):
+        return None
+    if 200 <= response.status_code < 300:
+        return OutcomeUnknown("The provider accepted the call, but its answer cannot be read.")
+    return refusal(response.status_code, read_body(response), response.headers)
+
+
+def read_body(response: requests.Response) -> Any:
+    """Return the JSON of an answer, or its text."""
+    try:
+        return response.json()
+    except ValueError:
+        return response.text
+
+
+def _classify_ses(response: Mapping[str, Any]) -> ProviderError:
+    fault = response.get("Error", {})
+    about = response.get("ResponseMetadata", {})
+    status = about.get("HTTPStatusCode", 0)
+    code, text = str(fault.get("Code", "")), str(fault.get("Message", ""))
+    if code in SES_WAIT:
+        headers = {"Retry-After": str(about.get("HTTPHeaders", {}).get("retry-after", ""))}
+        return Unavailable(_sentence(status, f"{code}: {text}"), retry_after=retry_after(headers))
+    if code in SES_ACCOUNT:
+        return Unavailable(_sentence(status, f"{code}: {text}"), is_account_fault=True)
+    headers = {"Retry-After": str(about.get("HTTPHeaders", {}).get("retry-after", ""))}
+    return refusal(status, {"message": f"{code}: {text}"}, headers)
+
+
+def _blames_sender(body: Any) -> bool:
+    """Whether a 400 is about the sender's address, not about a recipient's or the content."""
+    if not isinstance(body, dict):
+        return False
+    errors = body.get("errors")
+    if isinstance(errors, list):
+        fields = [str(one.get("field")) for one in errors if isinstance(one, dict)]
+        return bool(fields) and all(field.split(".")[0] == "from" for field in fields)
+    text = str(body.get("Message") or body.get("message") or "")
+    return bool(re.match(r"('from' parameter|(Invalid|Error parsing) 'From')", text, re.IGNORECASE))
+
+
+def _sendgrid_error(error: Mapping[str, Any]) -> str:
+    field, message = error.get("field"), error.get("message")
+    return f"{field}: {message}" if field else str(message)
+
+
+def _sentence(status: int, said: str) -> str:
+    return clip(f"The provider answered {status}: {said}" if said else f"It answered {status}.")
+
+
+def _misconfigured(fault: BaseException) -> Unavailable:
+    words = _CONFIGURATION_WORDS.get(type(fault).__name__, "its settings are not complete")
+    return Unavailable(f"The account cannot be used: {words}.", is_account_fault=True)
+
+
+_CONFIGURATION_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "InvalidURL": "the address of the API is not valid",
+        "MissingSchema": "the address of the API is not valid",
+        "InvalidSchema": "the address of the API is not valid",
+        "InvalidHeader": "the key contains a character that no key has",
+        "TooManyRedirects": "the address of the API leads elsewhere (a redirect)",
+        "NoCredentialsError": "it has no access key, and this machine has no role of its own",
+        "PartialCredentialsError": "of access key and secret one is missing",
+        "NoRegionError": "it has no region",
+        "InvalidRegionError": "its region is not a region",
+    }
+)
+
+
+def _network_words(chain: list[BaseException]) -> str:
+    """Return what happened on the network in our own words; texts of exceptions hold URLs."""
+    for kinds, words in _NETWORK_WORDS:
+        if _first(chain, kinds):
+            return words
+    return f"the connection failed ({type(chain[0]).__name__})"
+
+
+_NETWORK_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((u3.NameResolutionError, socket.gaierror), "its name was not found (DNS)"),
+    ((ConnectionRefusedError,), "connection refused"),
+    (
+        (requests.ConnectTimeout, u3.ConnectTimeoutError, bx.ConnectTimeoutError),
+        "time-out while connecting",
+    ),
+    ((ssl.SSLCertVerificationError,), "its certificate is not valid"),
+    ((ssl.SSLError, u3.SSLError), "TLS failed"),
+    (
+        (requests.ReadTimeout, u3.ReadTimeoutError, bx.ReadTimeoutError, TimeoutError),
+        "time-out while waiting for the answer",
+    ),
+    (
+        (
+            ConnectionError,
+            u3.ProtocolError,
+            requests.exceptions.ChunkedEncodingError,
+            bx.ConnectionClosedError,
+        ),
+        "the connection was closed",
+    ),
+)
+
+
+def _is_handshake(error: BaseException) -> bool:
+    reason = getattr(error, "reason", None)
+    return isinstance(error, ssl.SSLError) and bool(_HANDSHAKE.search(str(reason or "").upper()))
+
+
+def _first(
+    chain: list[BaseException], kinds: tuple[type[BaseException], ...]
+) -> BaseException | None:
+    return next((error for error in chain if isinstance(error, kinds)), None)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those inside it: causes, contexts, and arguments that are errors.
+
+    requests and urllib3 wrap the error that says what happened in an argument or a `reason`.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting and len(seen) < 20:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inner = (*one.args, getattr(one, "reason", None), one.__cause__, one.__context__)
+        waiting += [other for other in inner if isinstance(other, BaseException)]

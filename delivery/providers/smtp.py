@@ -1,0 +1,152 @@
+"""Any SMTP server: one message after the other on a kept connection.
+
+The answers come one by one, so a crash leaves at most one message in doubt, and the others of
+a hand-off are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import ClassVar
+
+from delivery.providers import smtp_events
+from delivery.providers.base import (
+    Account,
+    Batch,
+    EventsModule,
+    Field,
+    OutcomeUnknown,
+    Provider,
+    Recipient,
+    Rejected,
+    Result,
+    Unavailable,
+    Verdict,
+)
+from delivery.providers.connections import kept
+from delivery.providers.mime import MimeSkeleton
+from delivery.providers.smtp_session import Deferred, Server, Session
+from delivery.providers.vetting import vet
+
+SECURITIES = {"none", "starttls", "tls"}
+
+
+class SMTP(Provider):
+    """A mail server that takes mail from us."""
+
+    kind = "smtp"
+    label = "SMTP"
+    max_batch = 100
+    default_batch = 20
+    answers_one_by_one = True
+    events: ClassVar[EventsModule] = smtp_events
+    fields = (
+        Field("host", "Host"),
+        Field("port", "Port", "Usually 587 with STARTTLS, 465 with TLS.", default="587"),
+        Field(
+            "security",
+            "Security",
+            "starttls, tls, or none (for a server on this machine only).",
+            default="starttls",
+        ),
+        Field("username", "User name", "Empty: no login.", is_required=False),
+        Field("password", "Password", is_secret=True, is_required=False),
+        Field(
+            "return_path_domain",
+            "Return path domain",
+            "Bounces go to bounce+<message id>@ this domain; empty: to the sender's address.",
+            is_required=False,
+        ),
+        Field(
+            "local_hostname",
+            "Name of this machine",
+            "Said in EHLO; empty: the machine's own name.",
+            is_required=False,
+        ),
+    )
+
+    def send(self, batch: Batch) -> Iterator[Result]:
+        """Hand over one message after the other; see `Provider.send`."""
+        vetted = vet(batch)
+        yield from vetted.refused
+        batch, left = vetted.batch, len(vetted.batch.recipients)
+        composers: dict[bool, MimeSkeleton] = {}
+        date = format_datetime(datetime.now(UTC))
+        for person in batch.recipients:
+            left -= 1
+            try:
+                result = self._deliver(batch, person, date, composers)
+            except OutcomeUnknown as error:
+                if not left:
+                    raise
+                yield Result(person.message_id, Verdict.UNKNOWN, reason=str(error))
+                break
+            yield result
+        else:
+            return
+        raise Unavailable("Not tried: the server did not answer to the message before it.")
+
+    def _deliver(
+        self, batch: Batch, person: Recipient, date: str, composers: dict[bool, MimeSkeleton]
+    ) -> Result:
+        """Send one message on a kept connection, or on a new one if the kept one was closed.
+
+        A server may hang up on a connection that was idle, or after so many messages. It says so
+        before it takes the next message, which is why that one may be tried again.
+        """
+        try:
+            return self._try(batch, person, date, composers)
+        except _Stale:
+            return self._try(batch, person, date, composers)
+
+    def _try(
+        self, batch: Batch, person: Recipient, date: str, composers: dict[bool, MimeSkeleton]
+    ) -> Result:
+        with kept(self.account, self.kind, self._connect) as session:
+            if session.is_8bit not in composers:
+                composers[session.is_8bit] = MimeSkeleton(batch, is_8bit=session.is_8bit)
+            data = composers[session.is_8bit].message(person, date)
+            try:
+                queue_id = session.deliver(self._envelope_sender(batch, person), person.email, data)
+            except Deferred as error:
+                session.reset()
+                return Result(person.message_id, Verdict.UNAVAILABLE, reason=str(error))
+            except Rejected as error:
+                session.reset()
+                return Result(person.message_id, Verdict.REJECTED, reason=str(error))
+            except Unavailable as error:
+                if session.is_used and not error.is_account_fault:
+                    raise _Stale from None
+                raise
+            return Result(person.message_id, Verdict.ACCEPTED, provider_message_id=queue_id)
+
+    def _connect(self) -> Session:
+        return Session(server_of(self.account))
+
+    def _envelope_sender(self, batch: Batch, person: Recipient) -> str:
+        domain = self.account["return_path_domain"]
+        return f"bounce+{person.message_id}@{domain}" if domain else batch.from_email
+
+
+class _Stale(Exception):
+    """A connection that had carried messages was closed by the server before the next one."""
+
+
+def server_of(account: Account) -> Server:
+    """Return where the account's server is. Raises Unavailable if the settings cannot be."""
+    port, security = account["port"] or "587", account["security"] or "starttls"
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise Unavailable("The account's port is not a port number.", is_account_fault=True)
+    if security not in SECURITIES:
+        words = "The account's security must be none, starttls or tls."
+        raise Unavailable(words, is_account_fault=True)
+    return Server(
+        host=account["host"],
+        port=int(port),
+        security=security,
+        username=account["username"],
+        password=account["password"],
+        local_hostname=account["local_hostname"],
+    )

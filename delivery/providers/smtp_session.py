@@ -1,0 +1,233 @@
+"""One conversation with an SMTP server that knows how far each message got.
+
+smtplib raises the same SMTPServerDisconnected before and after the end of DATA. Only the time
+between our final dot and the server's answer is in doubt: RFC 5321 4.5.3.2.6, RFC 1047.
+
+| where | 4xx | 5xx | silence or disconnection |
+|---|---|---|---|
+| connect, TLS, EHLO | Unavailable | Unavailable | Unavailable |
+| AUTH | Unavailable | Unavailable, account's fault | Unavailable |
+| MAIL FROM | Unavailable | Unavailable, account's fault; 552: Rejected | Unavailable |
+| RCPT TO | Deferred: this person | Rejected; relay or login wanted: account's fault | Unavailable |
+| DATA | Deferred: this person | Rejected | Unavailable |
+| after the final dot | Deferred: this person | Rejected | OutcomeUnknown |
+421 means anywhere: the server closes the connection; nothing of this message was accepted.
+"""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Any
+
+from delivery.providers.base import (
+    CONNECT_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    OutcomeUnknown,
+    ProviderError,
+    Rejected,
+    Unavailable,
+)
+from delivery.providers.classifying import clip
+
+FINAL_DOT_TIMEOUT_S = 60.0
+"""How long to wait for the answer to a whole message; filters in a relay work in that time."""
+_CLOSING = 421
+_QUEUED_AS = re.compile(r"queued as ([A-Za-z0-9-]+)", re.IGNORECASE)
+_ACCOUNT_AT_RCPT = re.compile(r"relay|authenticat|auth required|log ?in", re.IGNORECASE)
+
+
+class Deferred(Unavailable):
+    """This message was certainly not accepted, but the next one may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where to connect and as whom."""
+
+    host: str
+    port: int
+    security: str
+    """none, starttls or tls."""
+    username: str
+    password: str
+    local_hostname: str
+
+
+class _Plain(smtplib.SMTP):
+    """smtplib says what it can on the wire; the phases are ours."""
+
+
+class _Tls(smtplib.SMTP_SSL):
+    """The same, with TLS from the first byte."""
+
+
+class Session:
+    """A logged-in connection. After an error other than Rejected and Deferred it is dead."""
+
+    def __init__(self, server: Server) -> None:
+        """Connect and log in. Raises Unavailable."""
+        self._smtp = _open(server)
+        self.is_8bit = self._smtp.has_extn("8bitmime")
+        self._has_size = self._smtp.has_extn("size")
+        self.is_used = False
+        self._is_lost = False
+
+    def deliver(self, sender: str, recipient: str, data: bytes) -> str:
+        """Hand over one message; return the server's queue id, or '' if it tells none."""
+        self._envelope(sender, recipient, data)
+        self.is_used = True
+        code, text = self._content(data)
+        if code != 250:
+            raise self._refusal(code, text)
+        found = _QUEUED_AS.search(text)
+        return found.group(1) if found else ""
+
+    def reset(self) -> None:
+        """Forget the message that was refused, so that the next may follow."""
+        self._command("RSET")
+
+    def close(self) -> None:
+        """Say goodbye, without waiting for an answer, and hang up."""
+        try:
+            if not self._is_lost:
+                self._smtp.putcmd("QUIT")
+        except (smtplib.SMTPException, OSError):
+            self._is_lost = True
+        self._smtp.close()
+
+    def _envelope(self, sender: str, recipient: str, data: bytes) -> None:
+        options = f" SIZE={len(data)}" if self._has_size else ""
+        if self.is_8bit and not data.isascii():
+            options += " BODY=8BITMIME"
+        code, text = self._command(f"MAIL FROM:<{sender}>{options}")
+        if code != 250:
+            raise _sender_refusal(code, text)
+        code, text = self._command(f"RCPT TO:<{recipient}>")
+        if code not in (250, 251):
+            raise self._recipient_refusal(code, text)
+        code, text = self._command("DATA")
+        if code != 354:
+            raise self._refusal(code, text)
+
+    def _content(self, data: bytes) -> tuple[int, str]:
+        """Send the message; from here on silence means doubt."""
+        if b"\r\n." in data:
+            data = data.replace(b"\r\n.", b"\r\n..")
+        try:
+            self._set_timeout(FINAL_DOT_TIMEOUT_S)
+            self._smtp.send(data + b".\r\n")
+            answer = _read(self._smtp)
+            self._set_timeout(READ_TIMEOUT_S)
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            self._is_lost, words = True, _words(error)
+            raise OutcomeUnknown(f"No answer after the message was sent: {words}.") from None
+        return answer
+
+    def _command(self, line: str) -> tuple[int, str]:
+        """Send one command before the message; failing here is certainly not accepted."""
+        try:
+            self._smtp.putcmd(line)
+            return _read(self._smtp)
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            self._is_lost, verb = True, line.split(" ")[0]
+            raise Unavailable(f"The mail server went away at {verb}: {_words(error)}.") from None
+
+    def _set_timeout(self, seconds: float) -> None:
+        sock: Any = self._smtp.sock
+        if sock is not None:
+            sock.settimeout(seconds)
+
+    def _recipient_refusal(self, code: int, text: str) -> ProviderError:
+        if code == 530 or (code >= 500 and _ACCOUNT_AT_RCPT.search(text)):
+            return Unavailable(_sentence(code, text), is_account_fault=True)
+        return self._refusal(code, text)
+
+    def _refusal(self, code: int, text: str) -> ProviderError:
+        if code == _CLOSING:
+            return Unavailable(_sentence(code, text))
+        return Rejected(_sentence(code, text)) if code >= 500 else Deferred(_sentence(code, text))
+
+
+def _open(server: Server) -> smtplib.SMTP:
+    smtp: smtplib.SMTP | None = None
+    try:
+        smtp = _connect(server)
+        smtp.sock.settimeout(READ_TIMEOUT_S)  # type: ignore[union-attr]  # It is connected.
+        smtp.ehlo_or_helo_if_needed()
+        if server.security == "starttls":
+            smtp.starttls(context=ssl.create_default_context())
+            smtp.ehlo_or_helo_if_needed()
+        if server.username:
+            smtp.login(server.username, server.password)
+        return smtp
+    except (smtplib.SMTPException, OSError, ValueError) as error:
+        failure = _not_open(error)
+    if smtp is not None:
+        smtp.close()
+    raise failure
+
+
+def _connect(server: Server) -> smtplib.SMTP:
+    name = server.local_hostname or None
+    if server.security == "tls":
+        context = ssl.create_default_context()
+        return _Tls(server.host, server.port, name, timeout=CONNECT_TIMEOUT_S, context=context)
+    return _Plain(server.host, server.port, name, timeout=CONNECT_TIMEOUT_S)
+
+
+def _read(smtp: smtplib.SMTP) -> tuple[int, str]:
+    code, text = smtp.getreply()
+    if code < 0:
+        raise smtplib.SMTPServerDisconnected("an answer that is not SMTP")
+    return code, text.decode("utf-8", "replace")
+
+
+def _not_open(error: Exception) -> Unavailable:
+    """Return why there is no session; nothing was sent, so all of it is Unavailable."""
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        is_lasting = error.smtp_code >= 500
+        reason = _sentence(error.smtp_code, _text(error.smtp_error))
+        return Unavailable(f"Login refused. {reason}", is_account_fault=is_lasting)
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        words = "The mail server offers no STARTTLS, or no way to log in that is known here."
+        return Unavailable(words, is_account_fault=True)
+    if isinstance(error, smtplib.SMTPResponseException):
+        return Unavailable(_sentence(error.smtp_code, _text(error.smtp_error)))
+    return Unavailable(f"No connection to the mail server: {_words(error)}.")
+
+
+def _sender_refusal(code: int, text: str) -> ProviderError:
+    if code == 552:
+        return Rejected(_sentence(code, text))
+    return Unavailable(_sentence(code, text), is_account_fault=code >= 500)
+
+
+def _sentence(code: int, text: str) -> str:
+    return clip(f"The mail server answered {code}: {text}")
+
+
+def _text(given: bytes | str) -> str:
+    return given.decode("utf-8", "replace") if isinstance(given, bytes) else given
+
+
+def _words(error: Exception) -> str:
+    """Return what happened on the network, in our own words."""
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return words
+    return f"{type(error).__name__}"
+
+
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (socket.gaierror, "its name was not found (DNS)"),
+    (ConnectionRefusedError, "connection refused"),
+    (TimeoutError, "time-out"),
+    (ssl.SSLCertVerificationError, "its certificate is not valid"),
+    (ssl.SSLError, "TLS failed"),
+    (smtplib.SMTPServerDisconnected, "the connection was closed"),
+    (ConnectionError, "the connection was closed"),
+)
