@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+
+from emailplatform import embedded
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure() -> None:
-    """Start the embedded servers unless the environment names others, before Django is set up."""
+    """Start the embedded servers unless the environment names others, then read the settings.
+
+    pytest-django sets Django up after this. It would do so before any conftest if the settings
+    were named in pyproject.toml.
+    """
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "emailplatform.settings")
     os.environ.setdefault("LOCAL", "true")
     os.environ.setdefault("EMBEDDED_FSYNC", "off")
-    if not ("DATABASE_URL" in os.environ and "REDIS_URL" in os.environ):
-        os.environ.setdefault("VAR_DIR", str(ROOT / "var" / "test"))
-        from emailplatform import embedded
-
-        embedded.use(ROOT)
+    os.environ.setdefault("VAR_DIR", str(ROOT / "var" / "test"))
+    embedded.use(ROOT)
+    settings.DATABASES  # noqa: B018  read them
 
 
 @pytest.fixture(autouse=True)
-def no_outside_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_outside_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse connections to anything but this machine: a test that needs more is wrong."""
     connect = socket.socket.connect
 
@@ -34,4 +39,3 @@ def no_outside_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
-    yield

@@ -17,6 +17,9 @@ from emailplatform.embedded import EmbeddedError, locks, sockets
 ELSEWHERE = ("/var/lib", "/var/tmp")  # noqa: S108  made with care, see _private
 """Where root may keep data that `nobody` must reach; the first is never cleaned by the system."""
 
+SHORT = Path("/tmp")  # noqa: S108
+"""Where a socket goes if its path is too long. TMPDIR may differ between two terminals."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -123,11 +126,13 @@ def _elsewhere(link: Path) -> Path:
 
 
 def _sockets(home: Path, user: int, group: int | None = None) -> Path:
-    """Return the folder for the socket, in `home` unless the path gets too long for a socket."""
+    """Return the folder for the socket: in `home`, unless its path cannot be one of a socket.
+
+    It may be too long, and in a comma PostgreSQL's clients see two hosts.
+    """
     folder = home / "socket"
-    if len(os.fsencode(folder / ".s.PGSQL.5432")) > sockets.MAX_PATH:
-        # Not the temp dir: TMPDIR may differ between two terminals, and this path must not.
-        return _private(Path("/tmp") / f"emailplatform-{_digest(home)}", user, group)  # noqa: S108
+    if len(os.fsencode(folder / ".s.PGSQL.5432")) > sockets.MAX_PATH or "," in str(folder):
+        return _private(SHORT / f"emailplatform-{_digest(home)}", user, group)
     return _private(folder, user, group)
 
 

@@ -1,0 +1,186 @@
+"""Processes start, come back, and end with the one that started them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+
+from emailplatform import processes
+from emailplatform.processes import ROOT, ProcessGroup
+from tests.emailplatform.embedding import eventually, kill
+
+SLEEP = ["sleep", "60"]
+STUBBORN = "trap '' TERM; echo deaf; while true; do sleep 0.1; done"
+PARENT = """
+import sys, time
+from emailplatform.processes import ProcessGroup
+group = ProcessGroup(lambda *_: None)
+group.start("child", ["sleep", "60"])
+print(group.pid("child"), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def lines() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def group(lines):
+    with ProcessGroup(lambda *line: lines.append(line)) as group:
+        yield group
+
+
+def test_a_process_runs_and_what_it_writes_is_heard(group, lines):
+    group.start(
+        "one", ["sh", "-c", 'echo "$GREETING"; echo aside >&2; sleep 60'], {"GREETING": "hé"}
+    )
+
+    assert group.is_alive("one")
+    assert psutil.pid_exists(group.pid("one"))
+    eventually(lambda: lines == [("one", "hé"), ("one", "aside")])
+
+
+def test_leaving_the_context_stops_everything():
+    with ProcessGroup(lambda *_: None) as group:
+        group.start("one", SLEEP)
+        group.start("two", SLEEP)
+        pids = [group.pid("one"), group.pid("two")]
+
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_one_that_does_not_listen_is_killed_with_its_children(group, lines, monkeypatch):
+    monkeypatch.setattr(processes, "STOP_S", 0.5)
+    group.start("stubborn", ["sh", "-c", STUBBORN])
+    eventually(lambda: ("stubborn", "deaf") in lines)
+    pid = group.pid("stubborn")
+
+    group.stop("stubborn")
+
+    assert not psutil.pid_exists(pid)
+    eventually(lambda: not [p for p in psutil.process_iter() if _group(p.pid) == pid])
+
+
+def test_a_terminals_interrupt_does_not_reach_the_children(group):
+    group.start("one", SLEEP)
+
+    assert os.getsid(group.pid("one")) != os.getsid(0)
+
+
+@pytest.mark.crash
+def test_a_killed_process_is_announced_and_starts_again(group):
+    group.start("one", SLEEP)
+    first = group.pid("one")
+    kill(first)
+    eventually(lambda: not group.is_alive("one"))
+
+    assert group.tend() == ["one ended (signal 9); it starts again in 1 s."]
+    eventually(lambda: group.tend() == [] and group.is_alive("one"))
+    assert group.pid("one") != first
+
+
+def test_one_that_keeps_failing_waits_ever_longer(group, monkeypatch):
+    monkeypatch.setattr(processes, "MAX_PAUSE_S", 0.0)
+    group.start("broken", ["sh", "-c", "exit 3"])
+    said: list[str] = []
+
+    eventually(lambda: said.extend(group.tend()) or len(said) >= 3)
+
+    assert said[0] == "broken ended (exit code 3); it starts again now."
+
+
+@pytest.mark.parametrize(
+    ("ran_s", "failures", "pause"), [(1, 0, 1), (1, 3, 8), (1, 9, 30), (99, 3, 0)]
+)
+def test_the_pause_grows_with_failures_and_not_for_one_that_ran_long(group, ran_s, failures, pause):
+    group.start("one", ["true"])
+    child = group._children["one"]
+    child.process.wait()
+    child.failures = failures
+
+    said = group._plan(child, child.started_at + ran_s)
+
+    assert said.endswith(f"in {pause} s." if pause else "now.")
+
+
+def test_a_process_can_be_restarted_on_purpose(group):
+    group.start("one", SLEEP)
+    first = group.pid("one")
+
+    group.restart("one")
+
+    assert group.is_alive("one")
+    assert group.pid("one") != first
+    assert not psutil.pid_exists(first)
+
+
+def test_a_name_runs_once(group):
+    group.start("one", SLEEP)
+
+    with pytest.raises(ValueError, match="one is running already"):
+        group.start("one", SLEEP)
+
+
+@pytest.mark.crash
+def test_children_end_with_a_parent_that_is_killed():
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE)
+    with parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        eventually(lambda: psutil.Process(child).name() == "sleep")
+
+        parent.kill()
+
+    eventually(lambda: not psutil.pid_exists(child))
+
+
+@pytest.mark.crash
+def test_where_the_kernel_does_not_watch_the_parent_a_process_does():
+    watch = (
+        "import sys; from emailplatform import leash; sys.exit(leash.watch({}, ['sleep', '60']))"
+    )
+    middle = (
+        "import os, subprocess, sys, time\n"
+        f"code = {watch!r}.format(os.getpid())\n"
+        "print(subprocess.Popen([sys.executable, '-c', code]).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", middle], cwd=ROOT, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout
+        watcher = psutil.Process(int(parent.stdout.readline()))
+        eventually(watcher.children)
+        (child,) = watcher.children()
+
+        parent.kill()
+
+    eventually(lambda: not child.is_running() and not watcher.is_running())
+
+
+def test_the_watching_process_passes_on_what_it_is_told():
+    watch = (
+        "import os, sys; from emailplatform import leash; sys.exit(leash.watch(os.getppid(), {!r}))"
+    )
+    run = [sys.executable, "-c"]
+
+    failing = subprocess.run([*run, watch.format(["sh", "-c", "exit 7"])], cwd=ROOT, check=False)
+    with subprocess.Popen([*run, watch.format(SLEEP)], cwd=ROOT) as watcher:
+        eventually(psutil.Process(watcher.pid).children)
+        threading.Timer(0.0, watcher.terminate).start()
+        assert watcher.wait(30) == 128 + signal.SIGTERM
+
+    assert failing.returncode == 7
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
