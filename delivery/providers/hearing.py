@@ -14,7 +14,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from delivery.providers.base import Event, Forged, TooOld, Unparsable
+from delivery.providers.base import Event, Forged, Heard, TooOld, Unparsable
 
 WINDOWS: Mapping[str, timedelta] = {
     "sendgrid": timedelta(minutes=10),
@@ -38,9 +38,6 @@ MAX_URL = 2000
 MAX_NAME = 320
 MAX_USER_AGENT = 500
 MAX_NESTING = 32
-
-Heard = tuple[list[Event], list[str]]
-"""The events of a request in order, and a sentence for each entry that was not understood."""
 
 
 # --- JSON --------------------------------------------------------------------------------
@@ -77,12 +74,10 @@ def _no_number(_name: str) -> None:
 def _nests_deeper(value: Any, levels: int) -> bool:
     children = value.values() if type(value) is dict else value if type(value) is list else ()
     for child in children:
-        if type(child) in _CONTAINERS and (levels == 1 or _nests_deeper(child, levels - 1)):
+        kind = type(child)
+        if (kind is dict or kind is list) and (levels == 1 or _nests_deeper(child, levels - 1)):
             return True
     return False
-
-
-_CONTAINERS = frozenset({dict, list})
 
 
 def _storable(value: Any) -> Any:
@@ -108,8 +103,8 @@ def items(value: Any) -> list[Any]:
 
 def text(value: Any, limit: int = MAX_NAME) -> str:
     """Return a JSON text or number as a clipped text; anything else is empty."""
-    if isinstance(value, str):
-        return value[:limit].strip()
+    if type(value) is str:
+        return (value if len(value) <= limit else value[:limit]).strip()
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)[:limit]
     return ""
@@ -124,7 +119,7 @@ _ADDR_SPEC = re.compile(r"<([^<>\s]+)>\s*\Z")
 def address(value: Any) -> str:
     """Return an e-mail address as given; of 'Name <address>' only the address."""
     given = text(value, 2 * MAX_NAME)
-    named = _ADDR_SPEC.search(given)
+    named = _ADDR_SPEC.search(given) if "<" in given else None
     return (named[1] if named else given)[:MAX_NAME]
 
 
@@ -159,6 +154,8 @@ _FRACTION = re.compile(r"(?<=\.\d{6})\d+")
 
 
 def _read_moment(value: Any) -> datetime:
+    if type(value) is int:
+        return datetime.fromtimestamp(value, tz=UTC)
     if isinstance(value, str) and "T" in value:
         # Postmark gives seven digits of a second; Python 3.11 reads six.
         when = datetime.fromisoformat(_FRACTION.sub("", value))

@@ -19,6 +19,7 @@ from delivery.providers.base import (
     Event,
     EventType,
     Forged,
+    Heard,
     Unparsable,
     WebhookRequest,
 )
@@ -109,7 +110,7 @@ def parse(request: WebhookRequest) -> list[Event]:
     return hearing.only_events(parse_each(request))
 
 
-def parse_each(request: WebhookRequest) -> hearing.Heard:
+def parse_each(request: WebhookRequest) -> Heard:
     """Return the event, or the problem with it. Raises Unparsable if there is no event at all."""
     data = hearing.mapping(hearing.load(request.body)).get("event-data")
     if not isinstance(data, dict):

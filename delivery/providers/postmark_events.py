@@ -19,6 +19,7 @@ from delivery.providers.base import (
     Event,
     EventType,
     Forged,
+    Heard,
     Unparsable,
     WebhookRequest,
 )
@@ -149,7 +150,7 @@ def parse(request: WebhookRequest) -> list[Event]:
     return hearing.only_events(parse_each(request))
 
 
-def parse_each(request: WebhookRequest) -> hearing.Heard:
+def parse_each(request: WebhookRequest) -> Heard:
     """Return the event, or the problem with it. Raises Unparsable if the body is no record."""
     record = hearing.load(request.body)
     if not isinstance(record, dict) or not hearing.text(record.get("RecordType")):

@@ -23,6 +23,7 @@ from delivery.providers.base import (
     Event,
     EventType,
     Forged,
+    Heard,
     Unparsable,
     WebhookRequest,
 )
@@ -122,7 +123,7 @@ def parse(request: WebhookRequest) -> list[Event]:
     return hearing.only_events(parse_each(request))
 
 
-def parse_each(request: WebhookRequest) -> hearing.Heard:
+def parse_each(request: WebhookRequest) -> Heard:
     """Return the events in order and the problems. Raises Unparsable if the body is no array."""
     entries = hearing.load(request.body)
     if not isinstance(entries, list):
@@ -141,7 +142,7 @@ def _heard(entries: list[Any], request: WebhookRequest) -> Iterator[Event | str]
 
 
 def _event(kind: EventType, entry: dict[str, Any], request: WebhookRequest) -> Event:
-    reason = hearing.text(entry.get("reason") or entry.get("response"), hearing.MAX_REASON)
+    reason = _reason(kind, entry)
     user_agent = hearing.text(entry.get("useragent"), hearing.MAX_USER_AGENT)
     return Event(
         type=kind,
@@ -155,9 +156,16 @@ def _event(kind: EventType, entry: dict[str, Any], request: WebhookRequest) -> E
         user_agent=user_agent,
         is_machine=_is_machine(kind, entry, user_agent),
         bounce_class=_bounce_class(kind, entry, reason),
-        reason="" if kind is EventType.DELIVERED else reason,
+        reason=reason,
         raw=entry,
     )
+
+
+def _reason(kind: EventType, entry: dict[str, Any]) -> str:
+    """Return why, as SendGrid or the server put it; a delivery's "250 OK" is no reason."""
+    if kind is EventType.DELIVERED:
+        return ""
+    return hearing.text(entry.get("reason") or entry.get("response"), hearing.MAX_REASON)
 
 
 def _dedupe_key(entry: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from delivery.providers.base import (
     BounceClass,
     Event,
     EventType,
+    Heard,
     Unparsable,
     WebhookRequest,
 )
@@ -82,7 +83,7 @@ def parse(request: WebhookRequest) -> list[Event]:
     return hearing.only_events(parse_each(request))
 
 
-def parse_each(request: WebhookRequest) -> hearing.Heard:
+def parse_each(request: WebhookRequest) -> Heard:
     """Return one event per recipient and the problems; nothing for a subscription message."""
     message = sns.read(request)
     content = message.get("Message")
@@ -191,7 +192,7 @@ def _event(
     return Event(
         type=event_type,
         # Send, Reject and Rendering Failure have no time of their own but the mail's.
-        occurred_at=hearing.moment(details.get("timestamp"), sent_at) if details else sent_at,
+        occurred_at=hearing.moment(details.get("timestamp"), sent_at),
         recipient=recipient,
         dedupe_key=hearing.fingerprint(message.get("MessageId"), recipient, name),
         message_id=_message_id(mail),

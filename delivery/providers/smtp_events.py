@@ -1,7 +1,7 @@
 """What an SMTP server tells: nothing by webhook. Its bounces come as mail to the return path."""
 
 from delivery.providers import hearing
-from delivery.providers.base import Account, Event, Forged, Unparsable, WebhookRequest
+from delivery.providers.base import Account, Event, Forged, Heard, Unparsable, WebhookRequest
 
 NOTHING_TO_HEAR = (
     "An SMTP account has no webhook: a mail server reports by bounce mail to the return path."
@@ -23,6 +23,6 @@ def parse(request: WebhookRequest) -> list[Event]:
     return hearing.only_events(parse_each(request))
 
 
-def parse_each(_request: WebhookRequest) -> hearing.Heard:
+def parse_each(_request: WebhookRequest) -> Heard:
     """Raise Unparsable: there is no such event."""
     raise Unparsable(NOTHING_TO_HEAR)

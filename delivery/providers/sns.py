@@ -238,7 +238,7 @@ def confirm(account: Account, request: WebhookRequest) -> bool:
     """Answer a verified subscription message; True if it was one (also the end of one).
 
     SubscribeURL is never opened: ConfirmSubscription is called in the topic's own region (or at
-    the account's `endpoint_url`), and so that only the topic's owner can unsubscribe us again.
+    the account's own SNS), and so that only the topic's owner can unsubscribe us again.
     Raises Unavailable if Amazon does not take it; answer 503, SNS repeats its request.
     """
     message = read(request)
@@ -268,7 +268,7 @@ def _call_confirm(account: Account, region: str, message: dict[str, Any]) -> Non
         aws_access_key_id=account["access_key_id"] or None,
         aws_secret_access_key=account["secret_access_key"] or None,
         region_name=region,
-    ).client("sns", endpoint_url=account["endpoint_url"] or None, config=_CONFIG)
+    ).client("sns", endpoint_url=_endpoint(account), config=_CONFIG)
     try:
         client.confirm_subscription(
             TopicArn=message["TopicArn"],
@@ -287,6 +287,15 @@ def _call_confirm(account: Account, region: str, message: dict[str, Any]) -> Non
         ) from None
     finally:
         client.close()
+
+
+def _endpoint(account: Account) -> str | None:
+    """Return where the SNS of the account is; None is AWS.
+
+    `endpoint_url` is also set for a VPC endpoint of SES, which is not SNS: only an account with
+    its own SNS certificate has its own SNS.
+    """
+    return account["endpoint_url"] or None if account["sns_certificate"].strip() else None
 
 
 _CONFIG = Config(
