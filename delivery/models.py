@@ -6,6 +6,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -70,11 +71,9 @@ class ProviderAccount(models.Model):
     batch_size = models.PositiveSmallIntegerField(
         null=True,
         blank=True,
-        help_text="People per call; empty: the provider's default. A crash can leave one call in doubt.",
+        help_text="People per call; empty: as usual. A crash can leave one call in doubt.",
     )
-    webhook_token = models.CharField(
-        max_length=64, unique=True, default=_token, editable=False
-    )
+    webhook_token = models.CharField(max_length=64, unique=True, default=_token, editable=False)
     version = models.PositiveIntegerField(default=1, editable=False)
     """Rises with every change: kept connections and signatures of older versions are dropped."""
     failures = models.PositiveSmallIntegerField(default=0, editable=False)
@@ -106,6 +105,11 @@ class ProviderAccount(models.Model):
         """The account's provider, ready to send and to read webhooks."""
         values = {**self.config, **self.secrets}
         return registry.build(self.kind, Account(id=self.pk, version=self.version, values=values))
+
+    @property
+    def webhook_url(self) -> str:
+        """Where this account's provider must post its events."""
+        return f"{settings.PUBLIC_URL}/api/webhooks/email/{self.kind}/{self.webhook_token}"
 
     @property
     def call_size(self) -> int:
@@ -196,9 +200,7 @@ class Message(StatefulModel):
         Status.QUEUED: frozenset(
             {Status.SENDING, Status.SKIPPED, Status.CANCELLED, Status.EXPIRED}
         ),
-        Status.SENDING: frozenset(
-            {Status.SENT, Status.FAILED, Status.UNKNOWN, Status.QUEUED}
-        ),
+        Status.SENDING: frozenset({Status.SENT, Status.FAILED, Status.UNKNOWN, Status.QUEUED}),
         Status.UNKNOWN: frozenset({Status.SENT, Status.QUEUED}),
         Status.FAILED: frozenset({Status.QUEUED}),
     }
@@ -255,7 +257,7 @@ class Message(StatefulModel):
             models.Index(
                 fields=["campaign", "status", "id"],
                 name="message_problem",
-                condition=Q(status__in=["failed", "unknown", "skipped"]),
+                condition=Q(status__in=["failed", "unknown", "skipped", "expired"]),
             ),
         ]
 

@@ -166,7 +166,23 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
         rows = self.filter(pk=pk, status=self.model.Status.IN_FLIGHT)
         return bool(rows.update(lease_until=Now() + FLIGHT_LEASE))
 
-    def take_off(self, pk: int) -> bool:
+    def prepare_again(self, refused: Handoff) -> Handoff:
+        """Create a hand-off for some of the people of one that was refused as a whole."""
+        return self.create(
+            provider=refused.provider,
+            campaign=refused.campaign,
+            stream=refused.stream,
+            mailbox=refused.mailbox,
+            reason={**refused.reason, "rule": "half of a refused call", "refused": refused.pk},
+            lease_until=Now() + PREPARE_LEASE,
+        )
+
+    def close(self, pk: int, status: str, accepted: int, error: str) -> bool:
+        """End an open hand-off with how it went; False if it was ended already."""
+        rows = self.filter(pk=pk, status__in=self.model.sources_of(status))
+        return bool(rows.update(status=status, accepted=accepted, error=error, finished_at=Now()))
+
+    def take_off(self, pk: int, size: int) -> bool:
         """Say durably that the call begins now; False: the lease ran out and nothing may be sent.
 
         The guard is what gives a requeued message one owner (design 4.1, step 3).
@@ -174,7 +190,12 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
         rows = self.filter(pk=pk, status=self.model.Status.PREPARING)
         in_flight = self.model.Status.IN_FLIGHT
         return bool(
-            rows.update(status=in_flight, in_flight_at=Now(), lease_until=Now() + FLIGHT_LEASE)
+            rows.update(
+                status=in_flight,
+                size=size,
+                in_flight_at=Now(),
+                lease_until=Now() + FLIGHT_LEASE,
+            )
         )
 
     def sweep(self) -> tuple[int, int]:
@@ -279,6 +300,21 @@ class MessageQuerySet(models.QuerySet["Message"]):
             )
             row = cursor.fetchone()
         return row[0] if row else 0
+
+    def pass_on(self, old: int, new: int, pks: Sequence[int]) -> int:
+        """Give messages of a refused hand-off to another one; return how many went."""
+        rows = self.filter(pk__in=pks, handoff=old, status=self.model.Status.SENDING)
+        return rows.update(handoff=new)
+
+    def is_under_way(self, campaign: int) -> bool:
+        """Say whether a campaign has messages queued or being handed over."""
+        status = self.model.Status
+        rows = self.filter(campaign=campaign)
+        # Two questions, each with a partial index of its own.
+        return (
+            rows.filter(status=status.QUEUED).exists()
+            or rows.filter(status=status.SENDING).exists()
+        )
 
     def cancel_queued(self, campaign: int, limit: int) -> int:
         """Cancel up to `limit` queued messages of a campaign; return how many."""

@@ -1,8 +1,8 @@
 """Secrets at rest and signed links.
 
-Provider secrets are encrypted with MultiFernet under a keyring of its own (ENCRYPTION_KEYS, newest
-first), never under SECRET_KEY. Addresses in the suppression list are keyed HMACs. Public links carry
-signed tokens bound to a purpose.
+Provider secrets are encrypted with MultiFernet under a keyring of its own (ENCRYPTION_KEYS,
+newest first), never under SECRET_KEY. Addresses in the suppression list are keyed HMACs. Public
+links carry signed tokens bound to a purpose.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class CannotDecrypt(Exception):
 @lru_cache(maxsize=4)
 def _ring(keys: tuple[str, ...]) -> MultiFernet:
     if not keys:
-        raise ImproperlyConfigured("Set ENCRYPTION_KEYS: provider secrets cannot be stored without.")
+        raise ImproperlyConfigured(
+            "Set ENCRYPTION_KEYS: provider secrets cannot be stored without."
+        )
     return MultiFernet([Fernet(key) for key in keys])
 
 
@@ -49,7 +51,7 @@ def decrypt(secret: str) -> str:
 
 
 class EncryptedJSONField(models.TextField):  # type: ignore[type-arg]
-    """A JSON value encrypted at rest. Cannot be searched; a wrong key is an error, never silence."""
+    """A JSON value encrypted at rest. Cannot be searched; a wrong key is an error."""
 
     def from_db_value(self, value: str | None, *_: Any) -> Any:
         return None if value is None else json.loads(decrypt(value))
@@ -115,7 +117,5 @@ def unsign(purpose: str, token: str) -> tuple[int, ...] | None:
         raw = payload.encode("ascii")
     except (ValueError, UnicodeEncodeError):
         return None
-    fits = [
-        hmac.compare_digest(_tag(key, purpose, raw), given) for key in settings.TOKEN_KEYS
-    ]
+    fits = [hmac.compare_digest(_tag(key, purpose, raw), given) for key in settings.TOKEN_KEYS]
     return tuple(int(number, 16) for number in payload.split(".")) if any(fits) else None

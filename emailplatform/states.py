@@ -31,7 +31,7 @@ class StatefulModel(models.Model):
         return [source for source, targets in cls.TRANSITIONS.items() if status in targets]
 
     def can_become(self, status: str) -> bool:
-        """Say whether this row, as last read, may become `status`: for buttons, not for decisions."""
+        """Say whether this row, as last read, may become `status`: for buttons only."""
         return status in self.TRANSITIONS.get(self.status, frozenset())
 
     def move_to(self, status: str, **fields: Any) -> None:

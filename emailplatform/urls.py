@@ -3,8 +3,35 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.routers import SimpleRouter
+
+from campaigns import api as campaigns_api
+from delivery import api as delivery_api
+from delivery.views import health
+from subscribers import api as subscribers_api
+
+router = SimpleRouter()
+router.register("subscribers", subscribers_api.SubscriberViewSet, basename="subscriber")
+router.register("lists", subscribers_api.ListViewSet, basename="list")
+router.register("imports", subscribers_api.ImportViewSet, basename="import")
+router.register("templates", campaigns_api.TemplateViewSet, basename="template")
+router.register("campaigns", campaigns_api.CampaignViewSet, basename="campaign")
+
+v1 = [
+    path("campaigns/<int:pk>/stats/", delivery_api.CampaignStatsView.as_view()),
+    path("system/status/", delivery_api.SystemStatusView.as_view()),
+    *router.urls,
+]
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("health", health),
     path("admin/", admin.site.urls),
+    path("api/v1/", include((v1, "v1"))),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("webhooks.urls")),
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from campaigns import personalising
 from campaigns.models import Campaign, Content, Template
 from delivery.models import Handoff, Message, ProviderAccount
 from emailplatform.models import ApiKey
@@ -20,7 +21,9 @@ _number = itertools.count(1)
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
 
-def subscriber(email: str = "", lists: list[MailingList] | None = None, **fields: Any) -> Subscriber:
+def subscriber(
+    email: str = "", lists: list[MailingList] | None = None, **fields: Any
+) -> Subscriber:
     email = email or f"person{next(_number)}@gmail.com"
     row = Subscriber.objects.create(
         email=email, address_key=address_key(email), mailbox=mailbox_of(email), **fields
@@ -84,6 +87,8 @@ def launched(lists: list[MailingList] | None = None, **fields: Any) -> Campaign:
         preheader=source.preheader,
         body=source.body,
         text=source.text,
+        names=personalising.known_names(),
+        constants=personalising.constants_of(row),
     )
     row.audience = {"lists": [each.pk for each in lists or []]}
     row.status = Campaign.Status.SENDING

@@ -1,0 +1,146 @@
+"""Campaigns over HTTP. Numbers of a campaign are delivery's: see `delivery.api`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns import launching
+from campaigns.models import Campaign, Template
+
+
+class CampaignSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Campaign
+        fields = [
+            "id",
+            "name",
+            "status",
+            "template",
+            "subject",
+            "preheader",
+            "from_name",
+            "from_email",
+            "reply_to",
+            "lists",
+            "segments",
+            "excluded_lists",
+            "excluded_segments",
+            "track_opens",
+            "track_clicks",
+            "send_at",
+            "problem",
+            "launched_at",
+            "finished_at",
+            "created_at",
+        ]
+        read_only_fields = ["status", "send_at", "problem", "launched_at", "finished_at"]
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        if self.instance is not None and not self.instance.is_editable:
+            status = self.instance.get_status_display().lower()
+            raise serializers.ValidationError(f"A campaign that is {status} cannot be changed.")
+        return data
+
+
+class TemplateSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Template
+        fields = [
+            "id",
+            "name",
+            "format",
+            "subject",
+            "preheader",
+            "body",
+            "text",
+            "created_at",
+            "updated_at",
+        ]
+
+
+class ScheduleInput(serializers.Serializer):
+    send_at = serializers.DateTimeField()
+
+
+class TemplateViewSet(
+    mixins.ListModelMixin,
+    mixins.CreateModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.UpdateModelMixin,
+    viewsets.GenericViewSet,
+):
+    """Templates: MJML or HTML with Jinja2."""
+
+    queryset = Template.objects.all()
+    serializer_class = TemplateSerializer
+    http_method_names = ["get", "post", "patch", "head", "options"]
+
+
+class CampaignViewSet(
+    mixins.ListModelMixin,
+    mixins.CreateModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.UpdateModelMixin,
+    viewsets.GenericViewSet,
+):
+    """Campaigns. Verbs are sub-resources: `POST /api/v1/campaigns/7/send/`."""
+
+    queryset = Campaign.objects.prefetch_related(
+        "lists", "segments", "excluded_lists", "excluded_segments"
+    )
+    serializer_class = CampaignSerializer
+    http_method_names = ["get", "post", "patch", "head", "options"]
+    filterset_fields = ["status"]
+    scopes = dict.fromkeys(["send", "schedule", "pause", "resume", "cancel"], "send")
+
+    @extend_schema(request=None, responses=CampaignSerializer)
+    @action(detail=True, methods=["post"])
+    def send(self, request: Request, pk: str) -> Response:
+        """Freeze content and audience, and start sending now."""
+        campaign = self.get_object()
+        launching.launch(campaign, timezone.now())
+        return self._answer(campaign)
+
+    @extend_schema(request=ScheduleInput, responses=CampaignSerializer)
+    @action(detail=True, methods=["post"])
+    def schedule(self, request: Request, pk: str) -> Response:
+        """Start sending at `send_at`."""
+        campaign = self.get_object()
+        data = ScheduleInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        launching.schedule(campaign, data.validated_data["send_at"], timezone.now())
+        return self._answer(campaign)
+
+    @extend_schema(request=None, responses=CampaignSerializer)
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, pk: str) -> Response:
+        """Hand nothing over any more until resumed."""
+        campaign = self.get_object()
+        campaign.pause()
+        return self._answer(campaign)
+
+    @extend_schema(request=None, responses=CampaignSerializer)
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """Go on where it was paused."""
+        campaign = self.get_object()
+        campaign.resume()
+        return self._answer(campaign)
+
+    @extend_schema(request=None, responses=CampaignSerializer)
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """End it for good; what is not handed over yet never will be."""
+        campaign = self.get_object()
+        campaign.cancel(timezone.now())
+        return self._answer(campaign)
+
+    def _answer(self, campaign: Campaign) -> Response:
+        return Response(self.get_serializer(campaign).data)

@@ -1,0 +1,75 @@
+"""What a template may say about a person: one place for preview, test and the real mail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from django.conf import settings
+
+from campaigns.models import Campaign
+from emailplatform import secrets
+from subscribers.models import Attribute
+
+PERSON_NAMES = (
+    "email",
+    "first_name",
+    "last_name",
+    "full_name",
+    "language",
+    "country",
+    "time_zone",
+    "attributes",
+    "unsubscribe_url",
+)
+"""Variables every person has. Attributes come on top, bare and as `attributes.name`."""
+
+TEST_MESSAGE = 0
+"""The message id of previews and test sends: its unsubscribe page says that it is a test."""
+
+
+class Person(Protocol):
+    """A `Subscriber`, or a message's person as `delivery` claimed them."""
+
+    email: str
+    first_name: str
+    last_name: str
+    language: str
+    country: str
+    time_zone: str
+    attributes: dict[str, Any]
+
+
+def known_names() -> list[str]:
+    """Return every variable that a person may bring, attributes included."""
+    return [*PERSON_NAMES, *Attribute.objects.values_list("name", flat=True)]
+
+
+def constants_of(campaign: Campaign | None) -> dict[str, str]:
+    """Return the variables that are the same for everybody in a campaign."""
+    return {
+        "campaign_name": campaign.name if campaign else "Preview",
+        "company": campaign.from_name if campaign else "Your company",
+        "postal_address": settings.POSTAL_ADDRESS,
+    }
+
+
+def unsubscribe_url(message: int) -> str:
+    """Return the address of a message's unsubscribe page; its token carries no address."""
+    return f"{settings.PUBLIC_URL}/u/{secrets.sign('unsubscribe', message)}/"
+
+
+def context_of(person: Person, url: str) -> Mapping[str, Any]:
+    """Return a person's variables. Attributes never hide the usual ones."""
+    return {
+        **person.attributes,
+        "email": person.email,
+        "first_name": person.first_name,
+        "last_name": person.last_name,
+        "full_name": f"{person.first_name} {person.last_name}".strip(),
+        "language": person.language,
+        "country": person.country,
+        "time_zone": person.time_zone,
+        "attributes": person.attributes,
+        "unsubscribe_url": url,
+    }

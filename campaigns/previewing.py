@@ -1,0 +1,32 @@
+"""Show a mail as one person will get it, before and after it is sent."""
+
+from __future__ import annotations
+
+from campaigns import launching, personalising, rendering
+from campaigns.models import Campaign
+from subscribers.models import Subscriber
+
+SAMPLE = {
+    "email": "ana@example.com",
+    "first_name": "Ana",
+    "last_name": "Silva",
+    "language": "en",
+    "country": "PT",
+    "time_zone": "Europe/Lisbon",
+}
+"""Who the mail is shown to while there is nobody yet."""
+
+
+def preview(
+    source: rendering.Source, person: Subscriber | None, campaign: Campaign | None = None
+) -> rendering.Rendered:
+    """Return the mail for `person`, or for a sample. Raises rendering.TemplateProblem."""
+    names, constants = personalising.known_names(), personalising.constants_of(campaign)
+    compiled = rendering.compile_source(source, names=names, constants=constants)
+    url = personalising.unsubscribe_url(personalising.TEST_MESSAGE)
+    return compiled.render(personalising.context_of(person or Subscriber(**SAMPLE), url))
+
+
+def preview_campaign(campaign: Campaign, person: Subscriber | None) -> rendering.Rendered:
+    """Return the campaign's mail for `person`: the draft's as of now, or what was frozen."""
+    return preview(launching.source_of(campaign), person, campaign)

@@ -1,0 +1,100 @@
+"""Who gets a campaign: from the lists and segments chosen to a set of people.
+
+A choice is plain JSON, so that it can be frozen at launch:
+{"lists": [id], "segments": [{"id", "name", "rules"}], "excluded_lists": …, "excluded_segments": …,
+ "highest": id of the newest person who may be in it}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count, Max, Q
+
+from campaigns.models import Campaign
+from subscribers import segmenting
+from subscribers.models import Segment, Subscriber, Subscription
+from subscribers.querysets import SubscriberQuerySet
+
+Choice = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """How many people a choice reaches, and who is left out for what."""
+
+    chosen: int
+    reached: int
+    left_out: dict[str, int]
+    """Reason in words -> people; reached + left_out add up to chosen."""
+
+
+def choice_of(campaign: Campaign) -> Choice:
+    """Return what is chosen now: of a draft as edited, later as frozen."""
+    if campaign.audience:
+        return dict(campaign.audience)
+    return {
+        "lists": list(campaign.lists.values_list("pk", flat=True)),
+        "segments": _rules(campaign.segments.all()),
+        "excluded_lists": list(campaign.excluded_lists.values_list("pk", flat=True)),
+        "excluded_segments": _rules(campaign.excluded_segments.all()),
+    }
+
+
+def frozen(choice: Choice) -> Choice:
+    """Return the choice bounded to the people there are now: nobody joins a campaign later."""
+    highest = Subscriber.objects.aggregate(highest=Max("pk"))["highest"] or 0
+    return {**choice, "highest": highest}
+
+
+def chosen(choice: Choice) -> SubscriberQuerySet:
+    """Return everybody the choice names, mailable or not, each once."""
+    people = Subscriber.objects.filter(_any_of(choice, "lists", "segments"))
+    if choice.get("excluded_lists") or choice.get("excluded_segments"):
+        people = people.exclude(_any_of(choice, "excluded_lists", "excluded_segments"))
+    if "highest" in choice:
+        people = people.filter(pk__lte=choice["highest"])
+    return people
+
+
+def audience(choice: Choice) -> SubscriberQuerySet:
+    """Return the people to be mailed: chosen, active, and not suppressed."""
+    return chosen(choice).mailable()
+
+
+def measure(choice: Choice) -> Audience:
+    """Count the audience and everybody left out, by reason."""
+    everybody = chosen(choice)
+    by_status = dict(everybody.order_by().values_list("status").annotate(Count("pk")))
+    reached = everybody.mailable().count()
+    active = by_status.pop(Subscriber.Status.ACTIVE, 0)
+    labels = dict(Subscriber.Status.choices)
+    left_out = {str(labels[status]): count for status, count in sorted(by_status.items())}
+    if active > reached:
+        left_out["On the suppression list"] = active - reached
+    return Audience(chosen=active + sum(by_status.values()), reached=reached, left_out=left_out)
+
+
+def waiting_on_lists(choice: Choice) -> dict[str, int]:
+    """Return how many subscriptions of the chosen lists are not active, by their state in words."""
+    rows = Subscription.objects.filter(list__in=choice.get("lists", []))
+    rows = rows.exclude(status=Subscription.Status.ACTIVE).order_by()
+    labels = dict(Subscription.Status.choices)
+    return {str(labels[s]): count for s, count in rows.values_list("status").annotate(Count("pk"))}
+
+
+def _any_of(choice: Choice, lists: str, segments: str) -> Q:
+    """People on any of the lists or in any of the segments; nobody if none is given."""
+    matching = Q(pk__in=[])
+    if choice.get(lists):
+        on_lists = Subscriber.objects.on_lists(choice[lists])
+        matching |= Q(pk__in=on_lists.values("pk"))
+    for segment in choice.get(segments, []):
+        matching |= Q(pk__in=segmenting.people(segment["rules"]).values("pk"))
+    return matching
+
+
+def _rules(segments: Iterable[Segment]) -> list[dict[str, Any]]:
+    return [{"id": each.pk, "name": each.name, "rules": each.rules} for each in segments]

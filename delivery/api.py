@@ -1,0 +1,73 @@
+"""What became of campaigns, and how the system is doing, over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from campaigns.models import Campaign
+from delivery import monitoring, reports
+
+_StatsAnswer = inline_serializer(
+    "CampaignStats",
+    {
+        "status": serializers.CharField(),
+        "progress": serializers.DictField(),
+        "totals": serializers.DictField(),
+        "by_provider": serializers.DictField(),
+        "by_mailbox": serializers.DictField(),
+    },
+)
+_StatusAnswer = inline_serializer(
+    "SystemStatus",
+    {
+        "status": serializers.ChoiceField(["ok", "degraded"]),
+        "queued": serializers.IntegerField(),
+        "in_doubt": serializers.IntegerField(),
+        "oldest_due_s": serializers.FloatField(allow_null=True),
+        "events_waiting": serializers.IntegerField(required=False),
+        "providers": serializers.ListField(child=serializers.DictField()),
+    },
+)
+
+
+class CampaignStatsView(APIView):
+    """Progress and outcome of one campaign. People, not events; machines apart."""
+
+    queryset = Campaign.objects.all()
+
+    @extend_schema(responses=_StatsAnswer)
+    def get(self, request: Request, pk: int) -> Response:
+        campaign = get_object_or_404(Campaign, pk=pk)
+        return Response(stats_of(campaign))
+
+
+class SystemStatusView(APIView):
+    """What is queued, in doubt or late, and how each provider is doing."""
+
+    @extend_schema(responses=_StatusAnswer)
+    def get(self, request: Request) -> Response:
+        return Response(monitoring.status(timezone.now()))
+
+
+def stats_of(campaign: Campaign) -> dict[str, Any]:
+    """Return a campaign's numbers as plain data."""
+    return {
+        "status": campaign.status,
+        "progress": asdict(reports.progress(campaign, timezone.now())),
+        "totals": asdict(reports.totals(campaign)),
+        "by_provider": _plain(reports.totals_by(campaign, "provider__name")),
+        "by_mailbox": _plain(reports.totals_by(campaign, "mailbox")),
+    }
+
+
+def _plain(groups: dict[str, reports.Totals]) -> dict[str, Any]:
+    return {name: asdict(totals) for name, totals in groups.items()}

@@ -1,0 +1,74 @@
+"""From an audience to messages, and from the last message to a finished campaign.
+
+Delivery looks for campaigns that are `sending`; nobody calls it (design 2).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+
+from campaigns import targeting
+from campaigns.models import Campaign
+from delivery.models import Expansion, Message
+from emailplatform.states import InvalidTransition
+
+CHUNK = 50_000
+"""Ids per chunk: one INSERT ... SELECT, one commit, and the cursor moves with it."""
+
+
+def expand_chunk(campaign: Campaign, now: datetime) -> bool:
+    """Queue the messages of the next key range; return False when the audience is complete.
+
+    Resumes where it stopped, whoever stopped it. Two callers never work on one campaign at once.
+    """
+    Expansion.objects.get_or_create(campaign=campaign)
+    with transaction.atomic():
+        rows = Expansion.objects.select_for_update(skip_locked=True)
+        expansion = rows.filter(campaign=campaign, done_at=None).first()
+        if expansion is None:
+            return False
+        first, last = expansion.cursor, campaign.audience["highest"]
+        people = targeting.audience(campaign.audience).filter(pk__gt=first, pk__lte=first + CHUNK)
+        expansion.queued += Message.objects.enqueue(campaign, people, now)
+        expansion.cursor = min(first + CHUNK, last)
+        expansion.done_at = now if expansion.cursor >= last else None
+        expansion.save()
+    return expansion.done_at is None
+
+
+def expand_all(now: datetime) -> None:
+    """Complete the audience of every sending campaign."""
+    unfinished = Campaign.objects.sending().exclude(expansion__done_at__isnull=False)
+    for campaign in unfinished:
+        while expand_chunk(campaign, now):
+            campaign.refresh_from_db(fields=["status"])
+            if campaign.status != Campaign.Status.SENDING:
+                break
+
+
+def finish_done(now: datetime) -> int:
+    """Mark campaigns as sent that have nothing queued or under way; return how many.
+
+    Messages in doubt do not hold a campaign up: evidence settles them later.
+    """
+    finished = 0
+    for campaign in Campaign.objects.sending().filter(expansion__done_at__isnull=False):
+        if Message.objects.is_under_way(campaign.pk):
+            continue
+        try:
+            campaign.finish(now)
+        except InvalidTransition:
+            continue  # paused or cancelled meanwhile
+        finished += 1
+    return finished
+
+
+def cancel_rest(limit: int = CHUNK) -> int:
+    """Cancel what is still queued of cancelled campaigns; return how many messages."""
+    total = 0
+    for campaign in Campaign.objects.filter(status=Campaign.Status.CANCELLED):
+        while cancelled := Message.objects.cancel_queued(campaign.pk, limit):
+            total += cancelled
+    return total

@@ -1,0 +1,47 @@
+"""The sending loop without a broker: `manage.py dispatch`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from campaigns import launching
+from delivery import expanding, sending
+from delivery.models import Handoff
+
+_SLICE_S = 2.0
+
+
+class Command(BaseCommand):
+    help = "Start, expand, send and finish campaigns without Celery, until stopped (Ctrl-C)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="Stop when nothing is due.")
+        parser.add_argument("--slice", type=float, default=_SLICE_S, help="Seconds per round.")
+
+    def handle(self, *_: Any, once: bool, slice: float, **__: Any) -> None:  # noqa: A002
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        while not stop.is_set():
+            sent = self._round(slice)
+            if sent:
+                self.stdout.write(f"{timezone.now():%H:%M:%S} {sent} messages")
+            elif once:
+                return
+            else:
+                stop.wait(0.5)
+
+    def _round(self, seconds: float) -> int:
+        now = timezone.now()
+        launching.start_due(now)
+        expanding.expand_all(now)
+        expanding.cancel_rest()
+        sent = sending.send_slice(seconds)
+        Handoff.objects.sweep()
+        expanding.finish_done(timezone.now())
+        return sent

@@ -1,0 +1,74 @@
+"""How sending is doing right now: for operators, health checks and the API."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Min, Q, Sum
+
+from delivery.models import Handoff, Message, ProviderAccount
+
+HEALTH_WINDOW = timedelta(hours=1)
+_SLOW_AFTER_S = 300.0
+
+
+def status(now: datetime) -> dict[str, Any]:
+    """Return what is queued, in doubt and late, and each provider's health over the last hour."""
+    queued = Message.objects.filter(status=Message.Status.QUEUED, campaign__status="sending")
+    oldest = queued.filter(due_at__lte=now).aggregate(oldest=Min("due_at"))["oldest"]
+    oldest_s = (now - oldest).total_seconds() if oldest else None
+    providers = [_plain(account, health_of(account, now)) for account in _accounts()]
+    is_degraded = (oldest_s or 0) > _SLOW_AFTER_S or any(each["cooling"] for each in providers)
+    return {
+        "status": "degraded" if is_degraded else "ok",
+        "queued": queued.count(),
+        "in_doubt": Message.objects.filter(status=Message.Status.UNKNOWN).count(),
+        "oldest_due_s": oldest_s,
+        "providers": providers,
+    }
+
+
+def health_of(account: ProviderAccount, now: datetime) -> dict[str, Any]:
+    """Return an account's last hour: calls, messages accepted, refused and doubtful calls, latency.
+
+    `latency_s` is the mean time of a call, None without one.
+    """
+    took = ExpressionWrapper(F("finished_at") - F("in_flight_at"), output_field=DurationField())
+    recent = Handoff.objects.filter(provider=account, started_at__gt=now - HEALTH_WINDOW)
+    row = recent.aggregate(
+        calls=Count("pk"),
+        accepted=Sum("accepted"),
+        refused=Count("pk", filter=Q(status=Handoff.Status.REFUSED)),
+        in_doubt=Count("pk", filter=Q(status=Handoff.Status.UNKNOWN)),
+        took=Avg(took),
+    )
+    latency = row.pop("took")
+    return {
+        **row,
+        "accepted": row["accepted"] or 0,
+        "latency_s": latency.total_seconds() if latency else None,
+        "cooling": bool(account.cooling_until and account.cooling_until > now),
+    }
+
+
+def is_ready() -> bool:
+    """Say whether the database answers."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return cursor.fetchone() == (1,)
+
+
+def _accounts() -> list[ProviderAccount]:
+    return list(ProviderAccount.objects.defer("secrets"))
+
+
+def _plain(account: ProviderAccount, health: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": account.name,
+        "kind": account.kind,
+        "status": account.status,
+        "last_error": account.last_error,
+        **health,
+    }

@@ -1,0 +1,164 @@
+"""Counts and rates of campaigns and providers, for the admin, the API and the terminal.
+
+People, not events: a person who opens ten times is one. Machines are counted apart.
+Cheap at any size: sums of hourly counters, and partial indexes for what went wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+
+from django.db.models import Count, F, Sum
+
+from campaigns.models import Campaign
+from delivery.models import CampaignStat, Expansion, Handoff, Message
+
+RATE_WINDOW = timedelta(seconds=20)
+"""Over how long the current speed is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What became of sent messages: people per outcome."""
+
+    sent: int = 0
+    delivered: int = 0
+    deferred: int = 0
+    bounced: int = 0
+    soft_bounced: int = 0
+    dropped: int = 0
+    opened: int = 0
+    machine_opened: int = 0
+    clicked: int = 0
+    machine_clicked: int = 0
+    unsubscribed: int = 0
+    complained: int = 0
+
+    def rate(self, name: str) -> float | None:
+        """Return a count as a share of what it can be a share of; None of nothing.
+
+        Delivered and bounced are shares of sent, the rest of delivered.
+        """
+        is_of_sent = name in {"delivered", "deferred", "bounced", "soft_bounced", "dropped"}
+        whole = self.sent if is_of_sent else self.delivered
+        count: int = getattr(self, name)
+        return count / whole if whole else None
+
+
+COUNTERS = tuple(each.name for each in fields(Totals))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a campaign has got, in messages."""
+
+    total: int
+    is_complete: bool
+    """Everybody in the audience has a message; before, `total` still grows."""
+    sent: int
+    failed: int
+    unknown: int
+    left_out: int
+    expired: int
+    queued: int
+    """Waiting, or being handed over."""
+    per_second: float
+    seconds_left: float | None
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why messages failed, were left out or are in doubt -> how many."""
+
+    @property
+    def decided(self) -> int:
+        return self.total - self.queued
+
+    @property
+    def share(self) -> float:
+        return self.decided / self.total if self.total else 0.0
+
+
+def totals(campaign: Campaign) -> Totals:
+    """Return what became of a campaign's messages."""
+    return _totals(CampaignStat.objects.filter(campaign=campaign).aggregate(**_sums()))
+
+
+def totals_by(campaign: Campaign, column: str) -> dict[str, Totals]:
+    """Return the totals per `provider__name`, `mailbox` or `hour`: largest first, hours in order."""
+    rows = CampaignStat.objects.filter(campaign=campaign).order_by().values(column)
+    grouped = {str(row.pop(column)): _totals(row) for row in rows.annotate(**_sums())}
+    if column == "hour":
+        return dict(sorted(grouped.items()))
+    return dict(sorted(grouped.items(), key=lambda item: -item[1].sent))
+
+
+def progress(campaign: Campaign, now: datetime) -> Progress:
+    """Return how far a campaign has got, how fast it goes, and when it will be done."""
+    expansion = Expansion.objects.filter(campaign=campaign).first()
+    total = expansion.queued if expansion else 0
+    sent = totals(campaign).sent
+    problems, reasons = _problems(campaign)
+    status = Message.Status
+    decided = sent + sum(problems.values())
+    is_over = campaign.status == Campaign.Status.CANCELLED
+    queued = 0 if is_over else max(0, total - decided)
+    speed = speed_of(campaign, now)
+    return Progress(
+        total=total,
+        is_complete=bool(expansion and expansion.done_at),
+        sent=sent,
+        failed=problems.get(status.FAILED, 0),
+        unknown=problems.get(status.UNKNOWN, 0),
+        left_out=problems.get(status.SKIPPED, 0),
+        expired=problems.get(status.EXPIRED, 0),
+        queued=queued,
+        per_second=speed,
+        seconds_left=queued / speed if speed else None,
+        reasons=reasons,
+    )
+
+
+def speed_of(campaign: Campaign, now: datetime) -> float:
+    """Return messages accepted per second, over the last RATE_WINDOW or since the start."""
+    if campaign.status != Campaign.Status.SENDING or campaign.launched_at is None:
+        return 0.0
+    since = max(now - RATE_WINDOW, campaign.launched_at)
+    recent = Handoff.objects.filter(campaign=campaign, finished_at__gt=since)
+    accepted: int = recent.aggregate(sum=Sum("accepted"))["sum"] or 0
+    return accepted / max((now - since).total_seconds(), 1.0)
+
+
+def in_flight(campaign: Campaign) -> int:
+    """Return how many calls to providers are under way."""
+    status = Handoff.Status
+    rows = Handoff.objects.filter(
+        campaign=campaign, status__in=[status.PREPARING, status.IN_FLIGHT]
+    )
+    return rows.count()
+
+
+def _problems(campaign: Campaign) -> tuple[dict[str, int], dict[str, int]]:
+    """Return messages per status that is not sent, and per reason."""
+    status = Message.Status
+    troubled = [status.FAILED, status.UNKNOWN, status.SKIPPED, status.EXPIRED]
+    rows = Message.objects.filter(campaign=campaign, status__in=troubled).order_by()
+    by_status: dict[str, int] = {}
+    by_reason: dict[str, int] = {}
+    for each, reason, count in rows.values_list("status", "error").annotate(count=Count("pk")):
+        by_status[each] = by_status.get(each, 0) + count
+        by_reason[reason] = by_reason.get(reason, 0) + count
+    return by_status, dict(sorted(by_reason.items(), key=lambda item: -item[1])[:20])
+
+
+def _sums() -> dict[str, Sum]:
+    return {f"total_{name}": Sum(F(name)) for name in COUNTERS}
+
+
+def _totals(row: dict[str, int | None]) -> Totals:
+    return Totals(**{name: row[f"total_{name}"] or 0 for name in COUNTERS})
+
+
+def add(parts: Iterable[Totals]) -> Totals:
+    """Return the sum of several totals."""
+    columns = list(parts)
+    return Totals(**{name: sum(getattr(each, name) for each in columns) for name in COUNTERS})

@@ -1,0 +1,64 @@
+"""Which provider gets the next hand-off, and why.
+
+Weighted choice among the accounts that may be used now; each decision is stored in its hand-off.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from delivery.models import ProviderAccount
+from emailplatform.errors import DomainError
+
+
+class NoProvider(DomainError):
+    """No account can take mail of this stream now; `str()` says what is with each."""
+
+    code = "no_provider"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The account chosen, and the decision as it was taken."""
+
+    account: ProviderAccount
+    reason: dict[str, Any]
+
+
+def choose(stream: str, now: datetime) -> Route:
+    """Return the account for the next hand-off of a stream. Raises NoProvider."""
+    candidates = list(ProviderAccount.objects.usable(stream, now))
+    if not candidates:
+        raise NoProvider(explain_none(stream, now))
+    weights = [account.weight for account in candidates]
+    chosen = random.choices(candidates, weights)[0]  # noqa: S311 (spreading load, no secret)
+    reason = {
+        "rule": "weights",
+        "chosen": chosen.name,
+        "candidates": {account.name: account.weight for account in candidates},
+    }
+    return Route(chosen, reason)
+
+
+def explain_none(stream: str, now: datetime) -> str:
+    """Return why no provider can take mail, account by account, in words."""
+    accounts = list(ProviderAccount.objects.all())
+    if not accounts:
+        return "There is no provider yet: add one under Delivery, Providers."
+    return "No provider can take mail now. " + " ".join(
+        _obstacle(account, stream, now) for account in accounts
+    )
+
+
+def _obstacle(account: ProviderAccount, stream: str, now: datetime) -> str:
+    if account.status != ProviderAccount.Status.ACTIVE:
+        return f"{account.name} is paused."
+    if stream not in account.streams:
+        return f"{account.name} does not carry {stream} mail."
+    if account.cooling_until and account.cooling_until > now:
+        seconds = max(1, round((account.cooling_until - now).total_seconds()))
+        return f"{account.name} is tried again in {seconds} s: {account.last_error}"
+    return f"{account.name} is ready."

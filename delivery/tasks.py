@@ -1,0 +1,42 @@
+"""Celery's way in. A task finds no facts and takes no decisions: it calls the domain."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from campaigns import launching
+from delivery import expanding, sending
+from delivery.models import Handoff
+
+TICK_S = settings.TICK_S
+
+
+@shared_task(expires=TICK_S)
+def tick() -> None:
+    """Every TICK_S (beat): wake the senders. A missed or repeated beat does no harm."""
+    for _ in range(settings.SEND_WORKERS):
+        send_marketing.delay()
+
+
+@shared_task(expires=TICK_S)
+def send_marketing() -> None:
+    """Send until nothing is due or TICK_S is over."""
+    sending.send_slice(TICK_S)
+
+
+@shared_task(expires=TICK_S)
+def advance_campaigns() -> None:
+    """Start what is scheduled, complete audiences, finish or cancel what is over."""
+    now = timezone.now()
+    launching.start_due(now)
+    expanding.expand_all(now)
+    expanding.cancel_rest()
+    expanding.finish_done(now)
+
+
+@shared_task(expires=15)
+def sweep() -> None:
+    """Put right what dead workers left."""
+    Handoff.objects.sweep()

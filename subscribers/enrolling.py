@@ -1,0 +1,66 @@
+"""One person at a time, from the API or by hand: created, or updated in what is given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from emailplatform.errors import InvalidInput
+from emailplatform.secrets import address_key
+from subscribers.mailboxes import mailbox_of
+from subscribers.models import MailingList, Subscriber, Subscription, Suppression
+from subscribers.validating import InvalidAddress, clean_address
+
+
+@transaction.atomic
+def enrol(
+    email: str, lists: Collection[MailingList] = (), *, source: str, now: datetime, **facts: Any
+) -> tuple[Subscriber, bool]:
+    """Return (person, whether new). `facts` are fields to set; attributes are merged key by key.
+
+    Nobody who left is revived: a suppressed address gets the standing its suppression says, and a
+    list the person unsubscribed from stays unsubscribed. Raises InvalidInput.
+    """
+    address = clean(email)
+    person, is_new = Subscriber.objects.get_or_create(
+        email=address,
+        defaults={
+            "address_key": address_key(address),
+            "mailbox": mailbox_of(address),
+            "source": source,
+            "status": _standing_of(address),
+        },
+    )
+    attributes = {**person.attributes, **facts.pop("attributes", {})}
+    _set(person, {**facts, "attributes": attributes}, now)
+    rows = [Subscription(subscriber=person, list=each, source=source) for each in lists]
+    Subscription.objects.bulk_create(rows, ignore_conflicts=True)
+    return person, is_new
+
+
+def clean(email: str) -> str:
+    """Return the normalised address. Raises InvalidInput with the reason."""
+    try:
+        return clean_address(email)
+    except InvalidAddress as error:
+        raise InvalidInput(
+            f"“{email[:80]}” is no e-mail address: {error}.", param="email"
+        ) from error
+
+
+def _standing_of(address: str) -> str:
+    """Return the status a new person has: suppressions outlive erasure."""
+    suppression = Suppression.objects.filter(address_key=address_key(address)).first()
+    return suppression.reason if suppression else Subscriber.Status.ACTIVE
+
+
+def _set(person: Subscriber, facts: dict[str, Any], now: datetime) -> None:
+    """Write what changed, in one UPDATE of those columns alone."""
+    changed = {name: value for name, value in facts.items() if getattr(person, name) != value}
+    if changed:
+        Subscriber.objects.filter(pk=person.pk).update(**changed, updated_at=now)
+        for name, value in changed.items():
+            setattr(person, name, value)
