@@ -71,7 +71,7 @@ def verify(account: Account, request: WebhookRequest) -> None:
 
 
 def replay_key(request: WebhookRequest) -> str:
-    """Return the token, which is good for one request only. Raises Forged if there is none."""
+    """Return the token, good for one request only, 16 to 100 characters. Raises Forged if none."""
     return _token(_signature_block(request))
 
 
@@ -84,7 +84,7 @@ def _signature_block(request: WebhookRequest) -> Mapping[str, Any]:
 
 def _token(block: Mapping[str, Any]) -> str:
     token = block.get("token")
-    if not isinstance(token, str) or not 16 <= len(token) <= 200:
+    if not isinstance(token, str) or not 16 <= len(token) <= 100:
         raise Forged("The request holds no token to check its signature with.")
     return token
 

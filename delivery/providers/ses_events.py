@@ -188,11 +188,11 @@ def _event(
     recipient = hearing.address(entry.get("emailAddress"))
     is_look = event_type in (EventType.OPENED, EventType.CLICKED)
     user_agent = hearing.text(details.get("userAgent"), hearing.MAX_USER_AGENT)
-    sent_at = hearing.moment(mail.get("timestamp"), request.received_at)
+    # Send, Reject and Rendering Failure have no time of their own but the mail's.
+    time = details.get("timestamp") or mail.get("timestamp")
     return Event(
         type=event_type,
-        # Send, Reject and Rendering Failure have no time of their own but the mail's.
-        occurred_at=hearing.moment(details.get("timestamp"), sent_at),
+        occurred_at=hearing.moment(time, request.received_at),
         recipient=recipient,
         dedupe_key=hearing.fingerprint(message.get("MessageId"), recipient, name),
         message_id=_message_id(mail),

@@ -41,6 +41,7 @@ def test_the_primary_account_s_signature_is_good_for_a_subaccount() -> None:
     [
         {"token": "0" * 50},
         {"token": ""},
+        {"token": "x" * 101},
         {"token": None},
         {"token": ["a"]},
         {"timestamp": str(int(NOW.timestamp()) + 1)},

@@ -245,6 +245,15 @@ def test_the_event_s_own_time_counts_not_that_of_sns() -> None:
     assert event.occurred_at.isoformat() == "2026-11-23T04:00:00.592000+00:00"
 
 
+def test_an_open_days_after_the_mail_has_the_time_of_the_open() -> None:
+    payload = posts.sample("ses", "open").payload
+    payload["mail"]["timestamp"] = "2026-11-12T09:00:00.000Z"
+
+    [event] = ses_events.parse(posts.post("ses", payload))
+
+    assert event.occurred_at.isoformat() == "2026-11-23T04:00:00.592000+00:00"
+
+
 def test_the_same_sns_message_repeated_has_one_key_and_another_message_another() -> None:
     first, again = (ses_events.parse(notification())[0].dedupe_key for _ in range(2))
     other = ses_events.parse(notification(MessageId="another"))[0].dedupe_key
