@@ -44,7 +44,7 @@ def parse_all(text: str) -> list[tuple[str, str]]:
     """Return (name, address) of each mailbox of a comma-separated list."""
     if not any(mark in text for mark in '<",('):
         return [("", text.strip())] if text.strip() else []
-    return [(name, email) for name, email in getaddresses([text], strict=False) if name or email]
+    return [(name, email) for name, email in getaddresses([text]) if name or email]
 
 
 def domain_of(email: str) -> str:

@@ -24,7 +24,6 @@ class Incoming:
     headers: Mapping[str, str]
     body: bytes
     query: str = ""
-    form: Sequence[tuple[str, str | bytes]] = ()
     domain: str = ""
     """Of a Mailgun call, from its path."""
     is_inactive: Callable[[str, str], bool] = lambda account, email: False

@@ -110,7 +110,12 @@ class Inbox:
         taken = [(row["event"],) for row in rows]
         with schema.Transaction(self._db):
             self._db.executemany(f"UPDATE event SET state = {IN_FLIGHT} WHERE id = ?", taken)  # noqa: S608
-        return [self._due(row) for row in rows]
+        # Several events of one message are often due at once: read it once.
+        read: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+        for row in rows:
+            if row["message"] not in read:
+                read[row["message"]] = self._parts(row)
+        return [_due(row, *read[row["message"]]) for row in rows]
 
     def next_due(self) -> float | None:
         """Return when the next event is due, in seconds since the epoch."""
@@ -205,7 +210,7 @@ class Inbox:
     def _parts(self, row: sqlite3.Row) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Return what the message shares and what is its own."""
         shared, sample = self._skeleton(row["call"])
-        return shared, json.loads(_unpack(row["own"], sample))
+        return shared, json.loads(_unpack(row["own"], sample).decode())
 
     def _load_skeleton(self, call: int) -> tuple[Mapping[str, Any], bytes]:
         """Return what the messages of a call share, and what their own parts are packed against."""
@@ -219,22 +224,23 @@ class Inbox:
         values = {name: row[name] for name in names}
         return Stored(**values, received_at=row["received_at"], shared=shared, own=own)
 
-    def _due(self, row: sqlite3.Row) -> Due:
-        shared, own = self._parts(row)
-        occurrence = Occurrence(
-            id=row["event"],
-            type=row["type"],
-            at=row["at"],
-            pick=row["pick"],
-            agent=AGENTS[row["agent"]],
-            url="",
-            recipient=row["recipient"],
-            message_id=row["message_id"],
-            provider_message_id=row["provider_message_id"],
-            shared=shared,
-            own=own,
-        )
-        return Due(row["account"], row["kind"], row["attempts"], occurrence)
+
+def _due(row: sqlite3.Row, shared: Mapping[str, Any], own: Mapping[str, Any]) -> Due:
+    """Return the event of a row of schema.DUE."""
+    occurrence = Occurrence(
+        id=row["event"],
+        type=row["type"],
+        at=row["at"],
+        pick=row["pick"],
+        agent=AGENTS[row["agent"]],
+        url="",
+        recipient=row["recipient"],
+        message_id=row["message_id"],
+        provider_message_id=row["provider_message_id"],
+        shared=shared,
+        own=own,
+    )
+    return Due(row["account"], row["kind"], row["attempts"], occurrence)
 
 
 def _dump(data: Mapping[str, Any]) -> bytes:

@@ -33,6 +33,7 @@ from delivery.sandbox.calls import (
     Shared,
 )
 from delivery.sandbox.config import Account
+from delivery.sandbox.forms import read_form
 from delivery.sandbox.mime import read_mime
 from delivery.sandbox.signing import sign_mailgun
 
@@ -98,7 +99,7 @@ def accept(incoming: Incoming, account: Account) -> Call:
     """Check a call as strictly as Mailgun and return its messages."""
     if len(incoming.body) > MAX_BYTES:
         raise refuse("Request Entity Too Large", status=413)
-    form = _grouped(incoming)
+    form = read_form(incoming)
     shared = _shared(form, is_mime=incoming.path.endswith(".mime"))
     people = [_people(form, kind) for kind in ("to", "cc", "bcc")]
     if not people[0]:
@@ -220,15 +221,6 @@ def _engagement(occurrence: Occurrence) -> dict[str, Any]:
     return told
 
 
-def _grouped(incoming: Incoming) -> dict[str, list[str]]:
-    """Return the form as lists of texts by name; bytes are read as UTF-8."""
-    form: dict[str, list[str]] = {}
-    for name, value in incoming.form:
-        text = value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
-        form.setdefault(name, []).append(text)
-    return form
-
-
 def _shared(form: Mapping[str, list[str]], *, is_mime: bool) -> dict[str, Any]:
     """Return what all recipients of the call share. Refuses what is missing or unsafe."""
     shared: dict[str, Any] = {
@@ -242,9 +234,9 @@ def _shared(form: Mapping[str, list[str]], *, is_mime: bool) -> dict[str, Any]:
             raise refuse("message parameter is missing")
         return {**shared, "mime": form["message"][0]}
     headers = {name[2:]: form[name][-1] for name in form if name.startswith("h:")}
-    texts = {name: form[name][-1] for name in ("subject", "html", "text") if form.get(name)}
+    texts = {name: form[name][-1] for name in ("subject", "html", "text") if name in form}
     shared |= {"from": _sender(form), "headers": headers, **texts}
-    if "html" not in texts and "text" not in texts:
+    if not texts.get("html") and not texts.get("text"):
         raise refuse("Need at least one of 'text' or 'html' parameters specified")
     if any(HEADER_UNSAFE.search(value) for value in [*headers.values(), texts.get("subject", "")]):
         raise refuse("headers must not contain line breaks")

@@ -35,8 +35,8 @@ INSERT_EVENT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 DUE = (
-    "SELECT event.id AS event, event.type, event.at, event.pick, event.agent, event.attempts,"
-    " message.account, call.kind, message.call, message.own, message.recipient,"
+    "SELECT event.id AS event, event.message, event.type, event.at, event.pick, event.agent,"
+    " event.attempts, message.account, call.kind, message.call, message.own, message.recipient,"
     " message.message_id, message.provider_message_id"
     " FROM event JOIN message ON message.id = event.message JOIN call ON call.id = message.call"
     " WHERE event.state = 0 AND event.due_at <= ? ORDER BY event.due_at LIMIT ?"

@@ -191,5 +191,8 @@ def _check_headers(headers: Any, field: str) -> None:
 
 
 def _size(values: Mapping[str, str | None]) -> int:
-    """Return the bytes of keys and values together."""
+    """Return the bytes of keys and values together; where it is plainly small, an upper bound."""
+    characters = sum(map(len, values)) + sum(len(value or "") for value in values.values())
+    if characters * 4 <= MAX_PERSONALIZATION_BYTES:
+        return characters * 4
     return sum(len(key.encode()) + len((value or "").encode()) for key, value in values.items())

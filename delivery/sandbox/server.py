@@ -7,6 +7,7 @@ python -m delivery.sandbox --config FILE            by itself
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -30,6 +31,8 @@ ROUTES = {
     "postmark": ("/postmark/email", "/postmark/email/batch"),
     "ses": ("/ses/v2/email/outbound-emails", "/ses/v2/email/outbound-bulk-emails"),
 }
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -171,6 +174,7 @@ class Sandbox:
             return _response(refused.answer)
         except (AttributeError, KeyError, TypeError, ValueError):
             # The body's fields are of the wrong kind: the providers say no more than this.
+            log.warning("garbled_call", extra={"kind": name}, exc_info=True)
             return _response(Answer.json(400, {"message": "Bad Request"}))
         self._office.keep(account, call, kind.told)
         options = self._office.options_for(account.name)
@@ -191,20 +195,11 @@ class Sandbox:
 
 async def _incoming(request: web.Request, office: Office) -> Incoming:
     """Return the request as plain data."""
-    form: list[tuple[str, str | bytes]] = []
-    body = await request.read()
-    if request.path.startswith("/mailgun/"):
-        for name, value in (await request.post()).items():
-            if isinstance(value, web.FileField):
-                form.append((name, value.file.read()))
-            else:
-                form.append((name, bytes(value) if isinstance(value, bytearray) else value))
     return Incoming(
         path=request.path,
         headers=_lower(request.headers),
-        body=body,
+        body=await request.read(),
         query=request.query_string,
-        form=form,
         domain=request.match_info.get("domain", ""),
         is_inactive=office.inbox.is_inactive,
     )

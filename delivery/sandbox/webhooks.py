@@ -7,6 +7,7 @@ back-off that doubles each time, up to a number of attempts; 403 (Postmark) and 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -28,6 +29,8 @@ FETCH = 3000
 TIMEOUT_S = 15
 IDLE_S = 0.5
 """The longest nap. New mail wakes the pump at once."""
+GATHER_S = 0.03
+"""A breath before each look, so that events of many messages share a query and a POST."""
 MAX_BACKOFF_S = 60.0
 NEVER_AGAIN = {403, 406}
 
@@ -97,12 +100,11 @@ class Pump:
 
     async def _nap(self) -> None:
         next_due = self._office.inbox.next_due()
-        pause = IDLE_S if next_due is None else min(IDLE_S, max(0.005, next_due - time.time()))
-        try:
+        pause = IDLE_S if next_due is None else min(IDLE_S, max(0.0, next_due - time.time()))
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._awake.wait()
-        except TimeoutError:
-            return
+        await asyncio.sleep(GATHER_S)
 
     async def _tell(self, post: Post, account: Account, attempts: int) -> None:
         """POST and note what to do with its events."""

@@ -32,14 +32,14 @@ def campaign_mail(sandbox, people, **attributes):
         headers={"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"},
         connection=connection(sandbox),
     )
-    message.attach_alternative(
-        '<p>Dear -x7h0x-, <a href="https://shop.example/">shop</a>', "text/html"
-    )
+    html = '<p>Dear -x7h0x-, <a href="https://shop.example/">shop</a>'
+    message.attach_alternative(html, "text/html")
     message.esp_extra = {"merge_field_format": "-x7{}x-"}
     message.merge_data = {email: {"h0": name} for name, email in people}
     message.merge_metadata = {email: {"message_id": f"m-{name}"} for name, email in people}
     message.merge_headers = {
-        email: {"List-Unsubscribe": f"<https://news.example/u/{len(name)}>"} for name, email in people
+        email: {"List-Unsubscribe": f"<https://news.example/u/{len(name)}>"}
+        for name, email in people
     }
     message.tags = ["campaign-7"]
     for name, value in attributes.items():
