@@ -104,7 +104,7 @@ class Supervisor:
                 os.kill(self.pid, 0)
         except ProcessLookupError:
             self.pid = 0
-        return self.pid > 0
+        return self.pid > 0 and not _is_zombie(self.pid)
 
     def _is_over(self) -> bool:
         """Say whether to end: told to, the folder was deleted, or no user is left.
@@ -166,6 +166,15 @@ def _supervisor(server: Server) -> Supervisor:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return supervisor
+
+
+def _is_zombie(pid: int) -> bool:
+    """Say whether the process is dead and not buried: in a container, init may never do it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _size(log: Path) -> int:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.emailplatform.embedding import CHILD, ROOT, environment, eventually, kill
+from tests.emailplatform.embedding import CHILD, ROOT, Users, environment, eventually, kill
 
 
 def test_a_user_gets_both_servers_and_only_through_sockets(users):
@@ -108,14 +108,15 @@ def test_a_user_who_comes_while_the_servers_stop_gets_new_ones(users):
     assert len(users.supervisors("DATABASE_URL")) == 1
 
 
-def test_a_deleted_folder_takes_its_servers_along(users):
+def test_a_folder_that_is_moved_or_deleted_takes_its_servers_along(users):
     users.arrive()
-    shutil.rmtree(users.var)
+    moved = users.var.rename(users.var.with_name("moved"))
 
     eventually(lambda: not users.supervisors())
     users.arrive()
 
     assert users.query("SELECT 1") == [(1,)]
+    shutil.rmtree(moved)
 
 
 def test_named_servers_are_left_alone(users):
@@ -156,6 +157,8 @@ def test_a_wrong_choice_of_binaries_is_refused(users):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
 def test_somebody_elses_folder_is_refused(users):
-    users.var.mkdir(mode=0o500)
+    users.var.mkdir(exist_ok=True)
+    closed = users.var / "closed"
+    closed.mkdir(mode=0o500)
 
-    assert "belongs to somebody else" in users.refusal()
+    assert "belongs to somebody else" in Users(closed).refusal()

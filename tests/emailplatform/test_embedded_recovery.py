@@ -43,6 +43,21 @@ def test_servers_that_were_killed_come_back_for_those_who_use_them(users):
     assert users.query("SELECT n FROM saved") == [(7,)]
 
 
+def test_adopted_servers_that_are_killed_come_back_too(users):
+    users.arrive()
+    for supervisor in users.supervisors():
+        kill(supervisor.pid)
+    eventually(lambda: not users.supervisors())
+    users.arrive()
+    postgres, redis = users.postgres, users.redis
+
+    kill(postgres)
+    kill(redis)
+
+    eventually(lambda: users.postgres not in {0, postgres} and users.redis not in {0, redis})
+    eventually(lambda: _works(users))
+
+
 def test_the_next_user_finds_everything_after_all_was_killed(users):
     user = users.arrive(EMBEDDED_FSYNC="on")
     users.query("CREATE TABLE IF NOT EXISTS saved AS SELECT 7 AS n")
