@@ -25,18 +25,23 @@ from jinja2.runtime import ChainableUndefined, Context, Undefined, markup_join, 
 
 MAX_SOURCE = 1_000_000
 """Characters of one part of a template."""
-MAX_TOKENS = 20_000
-"""Words and signs inside all Jinja tags of one part: compiling costs about 20 µs for each."""
+MAX_TOKENS = 6_000
+"""Words and signs inside all Jinja tags of one part: compiling costs up to 100 µs for each."""
 MAX_TEXT = 512 * 1024
 """Characters of any text a template makes, the whole body included."""
 MAX_WEIGHT = 200_000
 """Units of one list or mapping: 2 for every thing in it, however deep, and 1 per 4 characters."""
 MAX_LOOPS = 10_000
 """Turns of all loops of one render together; calls of macros and functions likewise."""
-MAX_WORK = 2_000_000
-"""Units of work of one render: about one second of the slowest kind."""
+MAX_WORK = 1_000_000
+"""Units of work of one render: about half a second of the slowest kind."""
 MAX_BITS = 256
 """Of a whole number: more than any price, and little enough to multiply for ever."""
+
+
+MAX_TAG = 10_000
+"""Characters of one Jinja tag."""
+PLAIN_TYPES = frozenset({int, float, bool, type(None)})
 
 
 class BoundExceeded(SecurityError):
@@ -68,6 +73,8 @@ def weight(value: Any) -> int:
     while waiting:
         item = waiting.pop()
         total += 2
+        if type(item) in PLAIN_TYPES:
+            continue
         if isinstance(item, str):
             total += len(item) >> 2
         elif isinstance(item, (list, tuple)):

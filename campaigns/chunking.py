@@ -46,6 +46,8 @@ class Rules:
 
     part: str
     clean: Callable[[str], str] = mailable
+    unclean: re.Pattern[str] = UNMAILABLE
+    """Finds something in every text that `clean` would change."""
     limit: int = MAX_TEXT
     """Of the rendered part, static text included, as `measure` counts."""
     measure: Callable[[str], int] = len
@@ -101,7 +103,10 @@ class Chunked:
             else:
                 values.append("".join(pieces))
                 pieces.clear()
-        return tuple(map(self.rules.clean, values))
+        # One search in all of them: hardly any mail has anything to clean.
+        if self.rules.unclean.search("".join(values)):
+            values = list(map(self.rules.clean, values))
+        return tuple(values)
 
     def join(self, values: Collection[str]) -> str:
         """Return the whole part, filled with `values`."""

@@ -82,6 +82,7 @@ class Compiled:
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
+UNFIT = re.compile(f"{CONTROL.pattern}|{SURROGATE.pattern}")
 
 
 def header_text(text: str) -> str:
@@ -97,7 +98,7 @@ def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-SUBJECT = Rules("subject", clean=header_text, limit=SUBJECT_BYTES, measure=_bytes)
+SUBJECT = Rules("subject", clean=header_text, unclean=UNFIT, limit=SUBJECT_BYTES, measure=_bytes)
 HTML_BODY = Rules("body")
 MJML_BODY = Rules("body", has_lines=False)
 TEXT = Rules("text")

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.exceptions import SecurityError
+from jinja2.exceptions import SecurityError, TemplateSyntaxError
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 from jinja2.runtime import LoopContext, Macro, Undefined
@@ -19,6 +19,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from campaigns import filtering
 from campaigns.bounding import (
     MAX_BITS,
+    MAX_TAG,
     MAX_TOKENS,
     MAX_WEIGHT,
     TOO_LONG,
@@ -29,6 +30,7 @@ from campaigns.bounding import (
     printable,
     weight,
 )
+from campaigns.scanning import line_at, tags
 
 
 class BoundedCodeGenerator(CodeGenerator):
@@ -221,6 +223,17 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.tests = dict(filtering.TESTS)
         self.globals = dict(filtering.GLOBALS)
         self.boundary = BOUNDARY
+
+    def parse(
+        self, source: str, name: str | None = None, filename: str | None = None
+    ) -> nodes.Template:
+        """Return the tree of `source`. Raises COMPILE_ERRORS (`explaining`)."""
+        for tag in tags(source):
+            # Of a long run of digits Jinja's lexer makes 300 bytes for each.
+            if tag.kind in "{%" and len(tag.text) > MAX_TAG:
+                line = line_at(source, tag.start)
+                raise TemplateSyntaxError(f"a tag of more than {MAX_TAG:,} characters", line)
+        return super().parse(source, name, filename)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return what `obj.attribute` means: a key first, so that a key may be called “items”."""

@@ -13,7 +13,7 @@ OPENING = re.compile(r"\{[{%#]")
 RAW = re.compile(r"\{%[-+]?\s*raw\s*-?%\}")
 END_RAW = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
 INSIDE = re.compile(
-    r"""(?P<text>"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')|(?P<end>[%}]\})|(?P<open>[(\[{])|(?P<close>[)\]}])""",
+    r"""(?P<text>"(?:[^"\\]|\\.)*+(?:"|\Z)|'(?:[^'\\]|\\.)*+(?:'|\Z))|(?P<end>[%}]\})|(?P<open>[(\[{])|(?P<close>[)\]}])""",
     re.DOTALL,
 )
 
