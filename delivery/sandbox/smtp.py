@@ -8,6 +8,7 @@ refused after DATA (554 5.7.1). SMTP has no webhooks, so nothing further is told
 
 import asyncio
 import hmac
+import logging
 import secrets
 from collections import OrderedDict
 from typing import Any
@@ -29,6 +30,9 @@ _REFUSED = {
     "soft_bounce": "452 4.2.2 The email account that you tried to reach is over quota",
     "block": "550 5.7.1 Message refused: likely unsolicited mail",
 }
+# aiosmtpd tells every command, addresses included, and warns of itself at each login.
+logging.getLogger("mail.log").setLevel(logging.ERROR)
+
 _GREYLISTED = "451 4.7.1 Greylisted, please try again later"
 
 
