@@ -59,6 +59,11 @@ class PositionalAnswers:
     Anymail keys results by address and raises for some mixed answers although mails were sent.
     """
 
+    def post_to_esp(self, payload: Any, message: Any) -> Any:
+        """Mark that from here on the request may have left."""
+        message.was_posted = True
+        return super().post_to_esp(payload, message)  # type: ignore[misc]  # Of the backend.
+
     def parse_recipient_status(
         self, _response: Any, _payload: Any, _message: Any
     ) -> dict[str, Any]:
@@ -173,13 +178,16 @@ class AnymailProvider(Provider):
         The verdict is raised outside of the handler, so that it does not drag along the
         library's exception, which holds the request and its credentials.
         """
+        message = None
         try:
             message = self._message(batch, call)
             with kept(self.account, self.kind, self._connect) as backend:
                 backend.send_messages([message])
             return message.anymail_status.esp_response
+        except ProviderError as error:
+            failure = error
         except Exception as error:  # noqa: BLE001 - whatever a client library raises is a verdict
-            failure = classify(error)
+            failure = classify(error, was_posted=hasattr(message, "was_posted"))
         raise failure
 
     def _connect(self) -> Backend:

@@ -69,6 +69,7 @@ _MISCONFIGURED = (
     bx.NoRegionError,
     bx.InvalidRegionError,
     bx.UnknownEndpointError,
+    u3.LocationValueError,
 )
 _HANDSHAKE = re.compile(
     r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION|UNKNOWN_CA|HTTP_REQUEST|CIPHER"
@@ -97,8 +98,11 @@ POSTMARK_ACCOUNT = frozenset({10, 400, 401, 405, 412, 413, 1221, 1226, 1235})
 POSTMARK_WAIT = frozenset({100, 429})
 
 
-def classify(error: BaseException) -> ProviderError:
-    """Return the verdict on an exception that a call raised. Total: it never raises."""
+def classify(error: BaseException, *, was_posted: bool) -> ProviderError:
+    """Return the verdict on an exception that a call raised. Total: it never raises.
+
+    `was_posted`: the request may have left; errors in our own code no longer prove that it did not.
+    """
     chain = list(_chain(error))
     answered = _classify_answer(error, chain)
     if answered:
@@ -114,8 +118,7 @@ def classify(error: BaseException) -> ProviderError:
         return Rejected("The provider's API cannot carry this message.")
     if _first(chain, (bx.ParamValidationError,)):
         return Rejected("The provider's API does not take a value of this message.")
-    is_network = _first(chain, (requests.RequestException, bx.BotoCoreError, u3.HTTPError, OSError))
-    if not is_network and isinstance(error, (ValueError, TypeError)):
+    if not was_posted:
         return Rejected(f"The message could not be built ({type(error).__name__}).")
     return OutcomeUnknown(f"No answer after sending: {_network_words(chain)}.")
 

@@ -27,7 +27,7 @@ from delivery.providers.anymail import (
     with_ready_values,
     without_message_id,
 )
-from delivery.providers.base import Batch, EventsModule, Field, Recipient
+from delivery.providers.base import Batch, EventsModule, Field, Recipient, Unavailable
 from delivery.providers.defusing import defuse
 from delivery.providers.planning import Limits
 
@@ -78,6 +78,8 @@ class Mailgun(AnymailProvider):
     )
 
     def _backend(self) -> Backend:
+        if "/" in self.account["domain"]:
+            raise Unavailable("The account's domain is not a domain.", is_account_fault=True)
         backend: Backend = _Backend(
             api_key=self.account["api_key"],
             sender_domain=self.account["domain"],

@@ -59,7 +59,7 @@ class MimeSkeleton:
     def _body(self, filled: Sequence[tuple[bytes, bytes]]) -> Iterator[bytes]:
         if len(filled) == 1:
             head, body = filled[0]
-            yield from (head, b"\r\n", body)
+            yield from (head, b"\r\n", body, b"" if body.endswith(b"\r\n") else b"\r\n")
             return
         mark = self._boundary.encode()
         yield b'Content-Type: multipart/alternative; boundary="' + mark + b'"\r\n'
@@ -67,7 +67,7 @@ class MimeSkeleton:
             yield b"Content-Transfer-Encoding: 8bit\r\n"
         yield b"\r\n"
         for head, body in filled:
-            yield from (b"--", mark, b"\r\n", head, b"\r\n", body)
+            yield from (b"--", mark, b"\r\n", head, b"\r\n", body, b"\r\n")
         yield from (b"--", mark, b"--\r\n")
 
 
@@ -81,16 +81,15 @@ class _Part:
         self._type = f"Content-Type: text/{subtype}; charset=utf-8\r\n".encode()
 
     def fill(self, values: Sequence[str]) -> tuple[bytes, bytes]:
-        """Return the part's headers and its body, which ends in CRLF."""
+        """Return the part's headers and its body."""
         pieces = [self._static[0]]
         for value, static in zip(values, self._static[1:], strict=True):
             pieces += (_with_crlf(value).encode(), static)
-        if not pieces[-1].endswith(b"\r\n"):
-            pieces.append(b"\r\n")
         body = b"".join(pieces)
         encoding = self._encoding(body)
         if encoding == b"quoted-printable":
-            body = binascii.b2a_qp(body, istext=True)
+            # b2a_qp breaks lines as the text does, and needs one line break to see how.
+            body = binascii.b2a_qp(body + b"\r\n", istext=True)[:-2]
         return self._type + b"Content-Transfer-Encoding: " + encoding + b"\r\n", body
 
     def _encoding(self, body: bytes) -> bytes:

@@ -184,15 +184,16 @@ class SES(AnymailProvider):
     def _merge(
         self, message: AnymailMessage, batch: Batch, recipients: Sequence[Recipient]
     ) -> None:
-        set_content(
-            message,
+        texts = (
             _template(batch.subject, "s"),
             _template(batch.html, "h"),
             _template(batch.text, "t"),
         )
+        set_content(message, *texts)
         message.entry_tags = [_tags(batch, person) for person in recipients]
+        braces = _BRACE_VALUES if any("{{b" in text for text in texts) else {}
         message.merge_data = {
-            person.email: {**_BRACE_VALUES, **merge_fields(person)} for person in recipients
+            person.email: {**braces, **merge_fields(person)} for person in recipients
         }
         message.merge_headers = {
             person.email: {

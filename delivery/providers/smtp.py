@@ -27,7 +27,7 @@ from delivery.providers.base import (
 )
 from delivery.providers.connections import kept
 from delivery.providers.mime import MimeSkeleton
-from delivery.providers.smtp_session import Deferred, Server, Session
+from delivery.providers.smtp_session import Deferred, Server, Session, Stale
 from delivery.providers.vetting import vet
 
 SECURITIES = {"none", "starttls", "tls"}
@@ -93,12 +93,11 @@ class SMTP(Provider):
     ) -> Result:
         """Send one message on a kept connection, or on a new one if the kept one was closed.
 
-        A server may hang up on a connection that was idle, or after so many messages. It says so
-        before it takes the next message, which is why that one may be tried again.
+        A server that hangs up between two messages has not taken the second.
         """
         try:
             return self._try(batch, person, date, composers)
-        except _Stale:
+        except Stale:
             return self._try(batch, person, date, composers)
 
     def _try(
@@ -116,10 +115,6 @@ class SMTP(Provider):
             except Rejected as error:
                 session.reset()
                 return Result(person.message_id, Verdict.REJECTED, reason=str(error))
-            except Unavailable as error:
-                if session.is_used and not error.is_account_fault:
-                    raise _Stale from None
-                raise
             return Result(person.message_id, Verdict.ACCEPTED, provider_message_id=queue_id)
 
     def _connect(self) -> Session:
@@ -128,10 +123,6 @@ class SMTP(Provider):
     def _envelope_sender(self, batch: Batch, person: Recipient) -> str:
         domain = self.account["return_path_domain"]
         return f"bounce+{person.message_id}@{domain}" if domain else batch.from_email
-
-
-class _Stale(Exception):
-    """A connection that had carried messages was closed by the server before the next one."""
 
 
 def server_of(account: Account) -> Server:

@@ -44,6 +44,10 @@ class Deferred(Unavailable):
     """This message was certainly not accepted, but the next one may be."""
 
 
+class Stale(Unavailable):
+    """The server hung up between two messages; a new connection may well do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """Where to connect and as whom."""
@@ -73,13 +77,13 @@ class Session:
         self._smtp = _open(server)
         self.is_8bit = self._smtp.has_extn("8bitmime")
         self._has_size = self._smtp.has_extn("size")
-        self.is_used = False
+        self._is_used = False
         self._is_lost = False
 
     def deliver(self, sender: str, recipient: str, data: bytes) -> str:
         """Hand over one message; return the server's queue id, or '' if it tells none."""
         self._envelope(sender, recipient, data)
-        self.is_used = True
+        self._is_used = True
         code, text = self._content(data)
         if code != 250:
             raise self._refusal(code, text)
@@ -103,15 +107,24 @@ class Session:
         options = f" SIZE={len(data)}" if self._has_size else ""
         if self.is_8bit and not data.isascii():
             options += " BODY=8BITMIME"
-        code, text = self._command(f"MAIL FROM:<{sender}>{options}")
-        if code != 250:
-            raise _sender_refusal(code, text)
+        self._mail(f"MAIL FROM:<{sender}>{options}")
         code, text = self._command(f"RCPT TO:<{recipient}>")
         if code not in (250, 251):
             raise self._recipient_refusal(code, text)
         code, text = self._command("DATA")
         if code != 354:
             raise self._refusal(code, text)
+
+    def _mail(self, line: str) -> None:
+        """Begin a message. Servers close idle connections, and close after so many messages."""
+        try:
+            code, text = self._command(line)
+        except Unavailable as error:
+            raise (Stale(str(error)) if self._is_used else error) from None
+        if code == _CLOSING and self._is_used:
+            raise Stale(_sentence(code, text))
+        if code != 250:
+            raise _sender_refusal(code, text)
 
     def _content(self, data: bytes) -> tuple[int, str]:
         """Send the message; from here on silence means doubt."""

@@ -1,0 +1,377 @@
+"""Models of the five kinds of provider: how each answers, and what mails it makes of a call.
+
+The substitution of each ESP is written here from its documentation, apart from the code that
+builds the calls, so that the two can disagree.
+"""
+
+import base64
+import email
+import email.policy
+import json
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from delivery.providers import registry
+from delivery.providers.base import Account, Provider
+from tests.delivery.providers import wire
+from tests.delivery.providers.wire import Answer, HttpServer, Request, SmtpServer, says
+
+SECRET = "a-secret-that-nobody-may-see"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One mail as its reader gets it."""
+
+    email: str
+    name: str
+    subject: str
+    html: str
+    text: str
+    headers: dict[str, str]
+    our_id: str
+
+
+class Esp:
+    """A provider on loopback, with an account there."""
+
+    kind: str
+
+    def __init__(self, server: HttpServer) -> None:
+        self.server = server
+        self.refused: set[str] = set()
+        self.provider = self.build()
+        self.accept()
+
+    def build(self, **changes: str) -> Provider:
+        return registry.build(self.kind, Account(1, 1, {**self.settings(), **changes}))
+
+    def settings(self) -> dict[str, str]:
+        raise NotImplementedError
+
+    def letters(self) -> list[Letter]:
+        """Return the mails made of all calls so far."""
+        return [letter for request in self.server.requests for letter in self.expand(request)]
+
+    def expand(self, request: Request) -> Iterator[Letter]:
+        raise NotImplementedError
+
+    def accepted(self, request: Request) -> Answer:
+        """Return the proper answer to a request, which takes all but `refused`."""
+        raise NotImplementedError
+
+    def accept(self) -> None:
+        self.server.will(self.answer)
+
+    def answer(self, connection: socket.socket, request: Request) -> bool:
+        return self.accepted(request)(connection, request)
+
+    def will(self, *answers: Answer) -> None:
+        self.server.will(*answers)
+
+    @property
+    def calls(self) -> int:
+        return len(self.server.requests)
+
+    # Faults in the provider's own words: status and body of an answer.
+    bad_recipient: bytes
+    bad_recipient_status = 400
+    bad_login = (401, b"Forbidden")
+
+
+def said(status: int, content: Any, **headers: str) -> Answer:
+    return says(status, json.dumps(content).encode(), Content_Type="application/json", **headers)
+
+
+# --- SendGrid -----------------------------------------------------------------------------
+
+
+class SendGridModel(Esp):
+    kind = "sendgrid"
+    bad_recipient = json.dumps(
+        {
+            "errors": [
+                {
+                    "message": "Does not contain a valid address.",
+                    "field": "personalizations.1.to.0.email",
+                    "help": None,
+                }
+            ]
+        }
+    ).encode()
+    bad_login = (
+        401,
+        (
+            b'{"errors":[{"message":"The provided authorization grant is invalid, expired, or'
+            b' revoked","field":null,"help":null}]}'
+        ),
+    )
+
+    def settings(self) -> dict[str, str]:
+        return {"api_key": SECRET, "api_url": f"{self.server.url}v3/"}
+
+    def accepted(self, request: Request) -> Answer:
+        assert request.path == "/v3/mail/send"
+        assert request.headers["authorization"] == f"Bearer {SECRET}"
+        return says(202, X_Message_Id="sg-call")
+
+    def expand(self, request: Request) -> Iterator[Letter]:
+        call = json.loads(request.body)
+        assert call["tracking_settings"]["open_tracking"] == {"enable": False}
+        assert call["tracking_settings"]["click_tracking"] == {"enable": False}
+        assert len(call["personalizations"]) <= 1000
+        for part in call["personalizations"]:
+            [to] = part["to"]
+            own = part.get("substitutions", {})
+            assert sum(len(f"{k}{v}".encode()) for k, v in own.items()) <= 10_000
+
+            def fill(text: str, own: dict[str, str] = own) -> str:
+                for key, value in own.items():
+                    text = text.replace(key, value)
+                return text
+
+            content = {one["type"]: fill(one["value"]) for one in call["content"]}
+            yield Letter(
+                email=to["email"],
+                name=to.get("name", ""),
+                subject=fill(call["subject"]),
+                html=content.get("text/html", ""),
+                text=content.get("text/plain", ""),
+                headers={**call.get("headers", {}), **part.get("headers", {})},
+                our_id=part["custom_args"]["message_id"],
+            )
+
+
+# --- Mailgun ------------------------------------------------------------------------------
+
+
+class MailgunModel(Esp):
+    kind = "mailgun"
+    bad_recipient = (
+        b'{"message": "to parameter is not a valid address. please check documentation"}'
+    )
+
+    def settings(self) -> dict[str, str]:
+        return {"api_key": SECRET, "domain": "mg.example.org", "api_url": f"{self.server.url}v3"}
+
+    def accepted(self, request: Request) -> Answer:
+        assert request.path == "/v3/mg.example.org/messages"
+        wanted = base64.b64encode(f"api:{SECRET}".encode()).decode()
+        assert request.headers["authorization"] == f"Basic {wanted}"
+        return said(200, {"id": "<call@mg.example.org>", "message": "Queued. Thank you."})
+
+    def expand(self, request: Request) -> Iterator[Letter]:
+        form = parse_qs(request.body.decode(), keep_blank_values=True)
+        assert form["o:tracking-opens"] == form["o:tracking-clicks"] == ["no"]
+        variables = json.loads(form["recipient-variables"][0])
+        assert len(variables) == len(form["to"])
+        for to in form["to"]:
+            address = email.message_from_string(f"To: {to}", policy=email.policy.default)["To"]
+            [mailbox] = address.addresses
+            own = variables[mailbox.addr_spec]
+
+            def fill(text: str, own: dict[str, str] = own) -> str:
+                return re.sub("%recipient[.]([^%]+)%", lambda match: own[match.group(1)], text)
+
+            yield Letter(
+                email=mailbox.addr_spec,
+                name=mailbox.display_name,
+                subject=fill(form["subject"][0]),
+                html=fill(form.get("html", [""])[0]),
+                text=fill(form.get("text", [""])[0]),
+                headers={k[2:]: fill(v[0]) for k, v in form.items() if k.startswith("h:")},
+                our_id=fill(form["v:message_id"][0]),
+            )
+
+
+# --- Postmark -----------------------------------------------------------------------------
+
+
+class PostmarkModel(Esp):
+    kind = "postmark"
+    bad_recipient = b'{"ErrorCode": 300, "Message": "Invalid \'To\' address: \'x\'."}'
+    bad_recipient_status = 422
+    bad_login = (
+        401,
+        b'{"ErrorCode": 10, "Message": "Request does not contain a valid Server token."}',
+    )
+
+    def settings(self) -> dict[str, str]:
+        return {"server_token": SECRET, "api_url": self.server.url}
+
+    def accepted(self, request: Request) -> Answer:
+        assert request.path == "/email/batch"
+        assert request.headers["x-postmark-server-token"] == SECRET
+        return said(200, [self._entry(one) for one in json.loads(request.body)])
+
+    def _entry(self, message: dict[str, Any]) -> dict[str, Any]:
+        if any(address in message["To"] for address in self.refused):
+            return {"ErrorCode": 406, "Message": "You tried to send to an inactive recipient."}
+        number = message["Metadata"]["message_id"]
+        return {"ErrorCode": 0, "Message": "OK", "To": message["To"], "MessageID": f"pm-{number}"}
+
+    def expand(self, request: Request) -> Iterator[Letter]:
+        messages = json.loads(request.body)
+        assert len(messages) <= 500
+        for message in messages:
+            assert message["MessageStream"] == "broadcast"
+            assert (message["TrackOpens"], message["TrackLinks"]) == (False, "None")
+            address = email.message_from_string(f"To: {message['To']}", policy=email.policy.default)
+            [mailbox] = address["To"].addresses
+            headers = {one["Name"]: one["Value"] for one in message["Headers"]}
+            if "Message-ID" in headers:
+                assert headers.pop("X-PM-KeepID") == "true"
+            yield Letter(
+                email=mailbox.addr_spec,
+                name=mailbox.display_name,
+                subject=message["Subject"],
+                html=message.get("HtmlBody", ""),
+                text=message.get("TextBody", ""),
+                headers=headers,
+                our_id=message["Metadata"]["message_id"],
+            )
+
+
+# --- Amazon SES ---------------------------------------------------------------------------
+
+
+class SesModel(Esp):
+    kind = "ses"
+    bad_recipient = b'{"message": "Missing final \'@domain\'"}'
+    bad_login = (403, b'{"message": "The security token included in the request is invalid."}')
+
+    def settings(self) -> dict[str, str]:
+        return {
+            "region": "eu-west-1",
+            "access_key_id": "AKIAEXAMPLE",
+            "secret_access_key": SECRET,
+            "endpoint_url": self.server.url,
+        }
+
+    def accepted(self, request: Request) -> Answer:
+        assert request.headers["authorization"].startswith("AWS4-HMAC-SHA256 ")
+        if request.path == "/v2/email/outbound-emails":
+            return said(200, {"MessageId": "ses-single"})
+        assert request.path == "/v2/email/outbound-bulk-emails"
+        entries = json.loads(request.body)["BulkEmailEntries"]
+        return said(200, {"BulkEmailEntryResults": [self._entry(one) for one in entries]})
+
+    def _entry(self, entry: dict[str, Any]) -> dict[str, Any]:
+        [address] = entry["Destination"]["ToAddresses"]
+        if any(refused in address for refused in self.refused):
+            return {"Status": "MESSAGE_REJECTED", "Error": "Address is on the suppression list."}
+        tags = {tag["Name"]: tag["Value"] for tag in entry["ReplacementTags"]}
+        return {"Status": "SUCCESS", "MessageId": f"ses-{tags['message_id']}"}
+
+    def expand(self, request: Request) -> Iterator[Letter]:
+        assert len(request.body) <= 1_000_000 or request.path.endswith("outbound-emails")
+        call = json.loads(request.body)
+        if "Content" in call:
+            yield self._single(call)
+            return
+        assert len(call["BulkEmailEntries"]) <= 50
+        content = call["DefaultContent"]["Template"]["TemplateContent"]
+        for entry in call["BulkEmailEntries"]:
+            data = entry["ReplacementEmailContent"]["ReplacementTemplate"][
+                "ReplacementTemplateData"
+            ]
+            assert len(data) <= 262_144
+            own = json.loads(data)
+            [to] = entry["Destination"]["ToAddresses"]
+            address = email.message_from_string(f"To: {to}", policy=email.policy.default)["To"]
+            headers = {one["Name"]: one["Value"] for one in entry["ReplacementHeaders"]}
+            assert all(value.isascii() and value.isprintable() for value in headers.values())
+            yield Letter(
+                email=address.addresses[0].addr_spec,
+                name=address.addresses[0].display_name,
+                subject=substitute(content["Subject"], own),
+                html=substitute(content.get("Html", ""), own),
+                text=substitute(content.get("Text", ""), own),
+                headers=headers,
+                our_id={tag["Name"]: tag["Value"] for tag in entry["ReplacementTags"]}[
+                    "message_id"
+                ],
+            )
+
+    def _single(self, call: dict[str, Any]) -> Letter:
+        tags = {tag["Name"]: tag["Value"] for tag in call["EmailTags"]}
+        return read_mime(base64.b64decode(call["Content"]["Raw"]["Data"]), tags["message_id"])
+
+
+def substitute(template: str, values: dict[str, str]) -> str:
+    """Fill a template of SES: names in two braces, and nothing else that has two braces."""
+    filled, rest = "", template
+    while "{{" in rest:
+        before, _, rest = rest.partition("{{")
+        name, closed, rest = rest.partition("}}")
+        assert closed, "an open {{"
+        assert name in values, name
+        assert not rest.startswith("}"), "a third brace"
+        assert not before.endswith("\\"), "an escaped {{"
+        filled += before + values[name]
+    return filled + rest
+
+
+# --- SMTP ---------------------------------------------------------------------------------
+
+
+class SmtpModel(Esp):
+    kind = "smtp"
+
+    def __init__(self, server: SmtpServer) -> None:
+        self.smtp = server
+        self.refused = set()
+        self.provider = self.build()
+
+    def settings(self) -> dict[str, str]:
+        return {"host": "127.0.0.1", "port": str(self.smtp.port), "security": "none"}
+
+    def letters(self) -> list[Letter]:
+        return [read_mime(taken.data) for taken in self.smtp.taken]
+
+    @property
+    def calls(self) -> int:
+        return len(self.smtp.taken)
+
+
+def read_mime(data: bytes, our_id: str = "") -> Letter:
+    """Read a mail as a strict reader does."""
+    mail = email.message_from_bytes(
+        re.sub(rb"(?m)^\.\.", b".", data), policy=email.policy.SMTP.clone(raise_on_defect=True)
+    )
+    [to] = mail["To"].addresses
+    parts = {part.get_content_type(): part for part in mail.walk()}
+    texts = {
+        kind: part.get_payload(decode=True).decode().replace("\r\n", "\n")
+        for kind, part in parts.items()
+        if kind.startswith("text/")
+    }
+    headers = {name: str(value) for name, value in mail.items()}
+    return Letter(
+        email=to.addr_spec,
+        name=to.display_name,
+        subject=headers["Subject"],
+        html=texts.get("text/html", ""),
+        text=texts.get("text/plain", ""),
+        headers=headers,
+        our_id=our_id or headers["Message-ID"].strip("<>").partition("@")[0],
+    )
+
+
+HTTP = (SendGridModel, MailgunModel, PostmarkModel, SesModel)
+MODELS: dict[str, Callable[..., Esp]] = {model.kind: model for model in (*HTTP, SmtpModel)}
+HTTP_KINDS = tuple(model.kind for model in HTTP)
+KINDS = tuple(MODELS)
+
+
+@contextmanager
+def esp(kind: str) -> Iterator[Esp]:
+    """Run a model of a provider and give an account there."""
+    running: Any = wire.smtp_server() if kind == "smtp" else wire.http_server()
+    with running as server:
+        yield MODELS[kind](server)
