@@ -93,7 +93,7 @@ class _Part:
         return self._type + b"Content-Transfer-Encoding: " + encoding + b"\r\n", body
 
     def _encoding(self, body: bytes) -> bytes:
-        if max(map(len, body.split(b"\n"))) > MAX_LINE + 1:
+        if max(map(len, body.split(b"\r\n"))) > MAX_LINE:
             return b"quoted-printable"
         if body.isascii():
             return b"7bit"
