@@ -3,3 +3,4 @@ from django.apps import AppConfig
 
 class DeliveryConfig(AppConfig):
     name = "delivery"
+    verbose_name = "Delivery"

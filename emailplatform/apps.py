@@ -8,5 +8,7 @@ class EmailPlatformConfig(AppConfig):
     def ready(self) -> None:
         # Without the app at hand, `task.delay()` would look for a broker of its own.
         from emailplatform.celery import write_schedule
+        from emailplatform.roles import write_roles
 
         post_migrate.connect(write_schedule, sender=self, dispatch_uid="schedule")
+        post_migrate.connect(write_roles, sender=self, dispatch_uid="roles")

@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from emailplatform import env
+from emailplatform.menu import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
@@ -105,6 +106,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "emailplatform.zones.ReaderZone",
 ]
 
 ROOT_URLCONF = "emailplatform.urls"
@@ -207,6 +209,14 @@ ANYMAIL = {"REQUESTS_TIMEOUT": (3.05, 20)}
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_TIMEOUT = 20
 
+SANDBOX_PORT = env.whole("SANDBOX_PORT", 8025)
+SANDBOX_URL = env.text("SANDBOX_URL", f"http://127.0.0.1:{SANDBOX_PORT}" if LOCAL else "")
+"""Where the sandbox's inbox is looked at; empty: there is none."""
+SANDBOX_SMTP_PORT = env.whole("SANDBOX_SMTP_PORT", SANDBOX_PORT + 1)
+SANDBOX_ACCOUNTS = Path(
+    env.text("SANDBOX_ACCOUNTS", str(VAR_DIR / "sandbox" / "accounts.json"))
+)
+
 # --- API -------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
@@ -265,6 +275,11 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W019",  # our own preview frames need SAMEORIGIN
 ]
 
+# --- Admin (its looks: emailplatform.menu) ---------------------------------------------
+
+SANDBOX_URL = env.text("SANDBOX_URL", "")
+"""The inbox of the sandbox, where its providers are used: linked from the menu."""
+
 # --- The rest --------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
@@ -278,6 +293,7 @@ WHITENOISE_USE_FINDERS = LOCAL
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(VAR_DIR / "media")))
 """Uploaded import files and error files. Never served by URL; shared by web and workers."""
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 TESTING = "pytest" in sys.modules
 
 LOGGING = {

@@ -3,3 +3,4 @@ from django.apps import AppConfig
 
 class SubscribersConfig(AppConfig):
     name = "subscribers"
+    verbose_name = "Audience"
