@@ -1,18 +1,172 @@
-"""Sets of raw requests and events."""
+"""Sets of raw requests and events: stored, taken, applied. The only place with their SQL."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import models
+from django.db import connection, models
+from django.db.models.functions import Length, Now
+
+from delivery.counting import Delta
+from webhooks import statements
 
 if TYPE_CHECKING:
-    from webhooks.models import Event, RawRequest
+    from webhooks.models import Event, RawRequest, WebhookCount
+
+LOCK_TIMEOUT_MS = 500
+"""Applying gives way before PostgreSQL looks for deadlocks (1 s): no sender is ever the victim."""
+
+
+class NewRequest(NamedTuple):
+    """A genuine request, as it is stored."""
+
+    account: int
+    headers: str
+    """A JSON object."""
+    body: bytes
+    replay_key: str | None
+    is_late: bool
+
+
+class Outcome(NamedTuple):
+    """What became of a raw request."""
+
+    id: int
+    status: str
+    error: str = ""
+    due_at: datetime | None = None
+    """When to look again, if it is still pending."""
+    failures: int = 0
+
+
+class Arrival(NamedTuple):
+    """An event on its way into the database. The order is that of `statements.HEARD`."""
+
+    request: int | None
+    may_wait: bool
+    """A message that is not there may still come: leave the event for later."""
+    account: int | None
+    dedupe_key: str
+    type: str
+    occurred_at: datetime
+    message: int | None
+    recipient: str
+    provider_message_id: str
+    url: str
+    ip: str | None
+    user_agent: str
+    is_machine: bool | None
+    bounce_class: str
+    reason: str
+
+
+class Consequence(NamedTuple):
+    """What a new event means for the person, beyond the message."""
+
+    type: str
+    account: int | None
+    campaign: int | None
+    subscriber: int | None
+    address_key: bytes
+    mailed_at: datetime
+    """Not later than the mail: its message was made then."""
 
 
 class RawRequestQuerySet(models.QuerySet["RawRequest"]):
-    pass
+    def store(self, new: NewRequest) -> bool:
+        """Insert one request in one statement; False if its single-use key was used before."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.STORE, new)
+            return bool(cursor.rowcount)
+
+    def take(self, limit: int, most_bytes: int, now: datetime) -> list[RawRequest]:
+        """Lock up to `limit` requests that are due, of `most_bytes` together, but at least one.
+
+        For the rest of the transaction they are the caller's; nobody waits for them.
+        """
+        due = self.filter(status=self.model.Status.PENDING, due_at__lte=now)
+        due = due.order_by("due_at", "pk").select_for_update(skip_locked=True)
+        taken: list[int] = []
+        total = 0
+        for pk, size in due.annotate(size=Length("body")).values_list("pk", "size")[:limit]:
+            total += size
+            if taken and total > most_bytes:
+                break
+            taken.append(pk)
+        rows = self.filter(pk__in=taken).select_related("account")
+        return list(rows.order_by("due_at", "pk"))
+
+    def finish(self, outcomes: Sequence[Outcome], now: datetime) -> None:
+        """Write what became of requests the caller has taken."""
+        with connection.cursor() as cursor:
+            columns = [list(column) for column in zip(*outcomes, strict=True)]
+            cursor.execute(statements.FINISH, [now, *columns])
+
+    def replay(self) -> int:
+        """Put these requests back in line; return how many. What is known is not applied twice."""
+        rows = self.exclude(status=self.model.Status.PENDING)
+        return rows.update(status=self.model.Status.PENDING, due_at=Now(), attempts=0, error="")
 
 
 class EventQuerySet(models.QuerySet["Event"]):
-    pass
+    """One batch at a time: `arrive`, then the rest in this order, in one transaction."""
+
+    def arrive(self, arrivals: Iterable[Arrival]) -> None:
+        """Bring a batch to the database: COPY into a table that lasts as long as the transaction.
+
+        COPY costs half as much as JSON and a seventh of arrays. Safe behind PgBouncer: each
+        transaction makes the table if it is not there.
+        """
+        with connection.wrap_database_errors, connection.cursor() as cursor:
+            cursor.execute(statements.MAKE_ROOM)
+            with cursor.copy(statements.COPY_HEARD) as copy:
+                for arrival in arrivals:
+                    copy.write_row(arrival)
+
+    def hold_back(self) -> dict[int, int]:
+        """Leave out events of messages that may still come; return how many, by raw request."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.HOLD_BACK)
+            return dict(cursor.fetchall())
+
+    def take_in(self) -> int:
+        """Insert the events that are new; return how many."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.TAKE_IN)
+            inserted: int = cursor.rowcount
+        return inserted
+
+    def mark_messages(self) -> list[Delta]:
+        """Write what the new events say into their messages; return how the counters change."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.MARK)
+            return [Delta(*row) for row in cursor.fetchall()]
+
+    def consequences(self) -> list[Consequence]:
+        """Return the new events that end somebody's mail."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.CONSEQUENCES)
+            return [Consequence(*row) for row in cursor.fetchall()]
+
+    def count_soft_bounces(self) -> None:
+        """Count anew the soft bounces in a row of the people whom the new events change."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.SOFT_BOUNCES)
+
+    def settle_doubts(self) -> list[Delta]:
+        """Mark messages in doubt as sent if an event showed it before they came into doubt.
+
+        Whatever comes afterwards settles them as it is applied.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(statements.SETTLE)
+            return [Delta(*row) for row in cursor.fetchall()]
+
+
+class WebhookCountQuerySet(models.QuerySet["WebhookCount"]):
+    def add(self, account: int | None, outcome: str, hour: datetime, requests: int = 1) -> None:
+        """Count requests. Not worth waiting for the disk."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.COUNT, [account, outcome, hour, requests])

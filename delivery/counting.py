@@ -1,0 +1,127 @@
+"""The counters of campaigns: kept up with every change of a message, and counted anew at will.
+
+Each message counts once per counter, in the hour its time says. So the counters are always what
+a recount of the messages gives, whatever came in which order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple
+
+from django.db import connection, transaction
+from django.db.models import Sum
+
+from delivery.models import CampaignStat
+
+COUNTED: Mapping[str, str] = MappingProxyType(
+    {
+        "sent": "sent_at",
+        "delivered": "delivered_at",
+        "deferred": "deferred_at",
+        "bounced": "CASE WHEN bounce_class = 'hard' THEN bounced_at END",
+        "soft_bounced": "CASE WHEN bounce_class <> 'hard' THEN bounced_at END",
+        "dropped": "dropped_at",
+        "opened": "opened_at",
+        "machine_opened": "machine_opened_at",
+        "clicked": "clicked_at",
+        "machine_clicked": "machine_clicked_at",
+        "unsubscribed": "unsubscribed_at",
+        "complained": "complained_at",
+    }
+)
+"""Counter -> the message's time in whose hour it counts, as SQL; NULL: it does not count."""
+
+
+class Delta(NamedTuple):
+    """By how much one counter changes."""
+
+    campaign: int
+    provider: int
+    mailbox: str
+    hour: datetime
+    counter: str
+    by: int
+
+
+_COLUMNS = ", ".join(COUNTED)
+_EXCLUDED = ", ".join(f"{name} = counted.{name} + excluded.{name}" for name in COUNTED)
+_TAKEN = ", ".join(f"{name} = counted.{name} - less.{name}" for name in COUNTED)
+_TIMES = ", ".join(f"('{name}', {time})" for name, time in COUNTED.items())
+_COUNTS = ", ".join(f"count(*) FILTER (WHERE time.name = '{name}')" for name in COUNTED)
+
+_GAIN = f"""
+INSERT INTO delivery_campaignstat AS counted
+    (campaign_id, provider_id, mailbox, hour, {_COLUMNS})
+SELECT campaign_id, provider_id, mailbox, hour, {_COLUMNS}
+FROM json_populate_recordset(NULL::delivery_campaignstat, %s)
+ORDER BY 1, 2, 3, 4
+ON CONFLICT (campaign_id, provider_id, mailbox, hour) DO UPDATE SET {_EXCLUDED}
+"""  # noqa: S608 (names of our own)
+
+_LOSE = f"""
+UPDATE delivery_campaignstat AS counted SET {_TAKEN}
+FROM json_populate_recordset(NULL::delivery_campaignstat, %s) AS less
+WHERE (counted.campaign_id, counted.provider_id, counted.mailbox, counted.hour)
+    = (less.campaign_id, less.provider_id, less.mailbox, less.hour)
+"""  # noqa: S608 (names of our own)
+
+_RECOUNT = f"""
+INSERT INTO delivery_campaignstat (campaign_id, provider_id, mailbox, hour, {_COLUMNS})
+SELECT campaign_id, provider_id, mailbox, date_trunc('hour', time.at), {_COUNTS}
+FROM delivery_message CROSS JOIN LATERAL (VALUES {_TIMES}) AS time (name, at)
+WHERE campaign_id = %s AND provider_id IS NOT NULL AND time.at IS NOT NULL
+GROUP BY 1, 2, 3, 4
+"""  # noqa: S608 (names of our own)
+
+
+def add(deltas: Iterable[Delta]) -> None:
+    """Add to the counters; call it last in the transaction that changed the messages.
+
+    Last, since the rows of the current hour are everybody's, and are locked until it commits.
+    Gains go first: a counter never falls below zero, not even for a moment.
+    """
+    gains: dict[tuple[object, ...], dict[str, object]] = {}
+    losses: dict[tuple[object, ...], dict[str, object]] = {}
+    for delta in deltas:
+        rows = gains if delta.by > 0 else losses
+        row = rows.setdefault(delta[:4], _blank(delta))
+        row[delta.counter] = abs(delta.by)
+    with connection.cursor() as cursor:
+        for sql, rows in ((_GAIN, gains), (_LOSE, losses)):
+            if rows:
+                cursor.execute(sql, [json.dumps(list(rows.values()))])
+
+
+def _blank(delta: Delta) -> dict[str, object]:
+    return {
+        "campaign_id": delta.campaign,
+        "provider_id": delta.provider,
+        "mailbox": delta.mailbox,
+        "hour": delta.hour.isoformat(),
+        **dict.fromkeys(COUNTED, 0),
+    }
+
+
+def rebuild(campaign: int) -> dict[str, int]:
+    """Count a campaign's messages anew; return by how much each counter was wrong, if it was.
+
+    Whoever changes counters waits meanwhile (a second or two for a million messages): what they
+    have not committed is not counted here, and added by them afterwards.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE delivery_campaignstat IN SHARE ROW EXCLUSIVE MODE")
+        before = _totals(campaign)
+        CampaignStat.objects.filter(campaign=campaign).delete()
+        cursor.execute(_RECOUNT, [campaign])
+        after = _totals(campaign)
+    return {name: after[name] - before[name] for name in COUNTED if after[name] != before[name]}
+
+
+def _totals(campaign: int) -> dict[str, int]:
+    rows = CampaignStat.objects.filter(campaign=campaign)
+    sums = rows.aggregate(**{f"sum_{name}": Sum(name) for name in COUNTED})
+    return {name: sums[f"sum_{name}"] or 0 for name in COUNTED}

@@ -1,0 +1,148 @@
+"""Providers that post to us, with keys of their own and genuine signatures."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.http import HttpResponse
+from django.test import Client
+from django.utils import timezone
+
+from delivery.models import Message, ProviderAccount
+from delivery.sandbox import signing
+from tests import make
+
+PAYLOADS = Path(__file__).parents[1] / "payloads"
+KINDS = ("sendgrid", "mailgun", "postmark", "ses")
+_number = itertools.count(1)
+
+PLACEHOLDER_ID = "0199f3a0-5b1c-7d2e-8f40-2a6c9e7b1d35"
+PLACEHOLDER_ADDRESS = "ada@example.com"
+
+SAMPLES = {
+    "delivered": {
+        "sendgrid": "delivered",
+        "mailgun": "delivered",
+        "postmark": "delivery",
+        "ses": "delivery",
+    },
+    "hard bounce": {
+        "sendgrid": "bounce",
+        "mailgun": "failed_permanent",
+        "postmark": "hard_bounce",
+        "ses": "bounce_permanent",
+    },
+    "complaint": {
+        "sendgrid": "spamreport",
+        "mailgun": "complained",
+        "postmark": "spam_complaint",
+        "ses": "complaint",
+    },
+    "open": {"sendgrid": "open", "mailgun": "opened", "postmark": "open", "ses": "open"},
+    "click": {"sendgrid": "click", "mailgun": "clicked", "postmark": "click", "ses": "click"},
+    "unsubscribe": {
+        "sendgrid": "unsubscribe",
+        "mailgun": "unsubscribed",
+        "postmark": "unsubscribed",
+        "ses": "subscription",
+    },
+}
+"""What happened -> the file under tests/payloads in which each provider tells it."""
+
+
+@dataclass(frozen=True)
+class Esp:
+    """One account at one provider, from the provider's side."""
+
+    account: ProviderAccount
+    keys: dict[str, str]
+
+    @property
+    def kind(self) -> str:
+        return self.account.kind
+
+    @property
+    def path(self) -> str:
+        return f"/api/webhooks/email/{self.kind}/{self.account.webhook_token}"
+
+    def tells(self, what: str, message: Message, recipient: str = "") -> Any:
+        """Return the payload in which the provider tells `what` about our message."""
+        path = PAYLOADS / self.kind / f"{SAMPLES[what][self.kind]}.json"
+        payload = json.dumps(json.loads(path.read_text())["payload"])
+        payload = payload.replace(PLACEHOLDER_ID, message.token)
+        payload = payload.replace(PLACEHOLDER_ADDRESS, recipient or message.email)
+        return json.loads(payload)
+
+    def post(
+        self, client: Client, payload: Any, at: datetime | None = None, **changes: str
+    ) -> HttpResponse:
+        """Post a payload, signed at `at`; `changes` are headers that replace the true ones."""
+        headers, body = self.signed(payload, at or timezone.now())
+        return self.post_raw(client, body, {**headers, **changes})
+
+    def post_raw(self, client: Client, body: bytes, headers: dict[str, str]) -> HttpResponse:
+        return client.post(self.path, body, content_type="application/json", headers=headers)
+
+    def signed(self, payload: Any, at: datetime) -> tuple[dict[str, str], bytes]:
+        """Return headers and body as the provider sends them."""
+        stamp = str(int(at.timestamp()))
+        if self.kind == "mailgun":
+            token = f"{next(_number):050x}"
+            signature = signing.sign_mailgun(self.keys["signing_key"], stamp, token)
+            block = {"timestamp": stamp, "token": token, "signature": signature}
+            return {}, json.dumps({**payload, "signature": block}).encode()
+        if self.kind == "ses":
+            return {}, json.dumps(self.sns(payload, at)).encode()
+        body = json.dumps(payload).encode()
+        if self.kind == "postmark":
+            login = signing.basic_auth(self.keys["user"], self.keys["password"])
+            return {"authorization": login}, body
+        return {
+            "x-twilio-email-event-webhook-timestamp": stamp,
+            "x-twilio-email-event-webhook-signature": signing.sign_sendgrid(
+                self.keys["private_key"], stamp, body
+            ),
+        }, body
+
+    def sns(self, payload: Any, at: datetime, **fields: str) -> dict[str, str]:
+        message = {
+            "Type": "Notification",
+            "MessageId": f"00000000-0000-0000-0000-{next(_number):012x}",
+            "TopicArn": self.keys["topic_arn"],
+            "Message": json.dumps(payload),
+            "Timestamp": at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            **fields,
+        }
+        signature = signing.sign_sns(self.keys["private_key"], message)
+        return {**message, "SignatureVersion": "2", "Signature": signature}
+
+
+def esp(kind: str, **fields: Any) -> Esp:
+    """Return a new account of this kind that can be posted to."""
+    keys = signing.make_keys(kind)
+    secrets = {
+        "sendgrid": lambda: {"webhook_public_key": keys["public_key"]},
+        "mailgun": lambda: {"webhook_signing_key": keys["signing_key"]},
+        "postmark": lambda: {"webhook_basic_auth": f"{keys['user']}:{keys['password']}"},
+        "ses": lambda: {"topic_arns": keys["topic_arn"], "sns_certificate": keys["certificate"]},
+        "smtp": dict,
+    }[kind]()
+    return Esp(make.account(kind=kind, secrets=secrets, **fields), keys)
+
+
+def sendgrid_event(message: Message, event: str, at: datetime, **more: Any) -> dict[str, Any]:
+    """Return one entry of SendGrid's array, with an id of its own."""
+    return {
+        "email": message.email,
+        "event": event,
+        "timestamp": int(at.timestamp()),
+        "sg_event_id": f"event-{next(_number)}",
+        "sg_message_id": "abc.filter0001",
+        "message_id": message.token,
+        **more,
+    }

@@ -1,0 +1,216 @@
+"""The SQL of `webhooks.querysets`, put together from the table in `webhooks.marks`.
+
+The statements of a batch share two temporary tables: `webhooks_heard`, what arrived, and
+`webhooks_fresh`, what of it was new. Both are emptied by the end of the transaction.
+"""
+
+from __future__ import annotations
+
+import re
+
+from delivery.counting import COUNTED
+from webhooks.marks import COMPLAINTS, HARMFUL, MARKS, NO_EVIDENCE, WORST_FIRST
+
+HEARD = """
+    request_id bigint, may_wait boolean, account_id bigint, dedupe_key text, type text,
+    occurred_at timestamptz, message_id bigint, recipient text, provider_message_id text,
+    url text, ip inet, user_agent text, is_machine boolean, bounce_class text, reason text
+"""
+
+MAKE_ROOM = f"""
+SET LOCAL client_min_messages = warning;
+CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_heard ({HEARD}) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_fresh (
+    account_id bigint, type text, occurred_at timestamptz, message_id bigint,
+    campaign_id bigint, subscriber_id bigint, is_machine boolean, bounce_class text
+) ON COMMIT DELETE ROWS;
+DELETE FROM webhooks_heard;
+DELETE FROM webhooks_fresh;
+"""  # noqa: S608 (names of our own)
+
+COPY_HEARD = "COPY webhooks_heard FROM STDIN"
+
+STORE = """
+INSERT INTO webhooks_rawrequest (account_id, headers, body, replay_key, is_late)
+VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (account_id, replay_key) DO NOTHING
+"""
+
+FINISH = """
+UPDATE webhooks_rawrequest r
+SET status = o.status, error = o.error, due_at = COALESCE(o.due_at, r.due_at),
+    attempts = r.attempts + o.failures,
+    applied_at = CASE o.status WHEN 'applied' THEN %s ELSE r.applied_at END
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::int[])
+    AS o (id, status, error, due_at, failures)
+WHERE r.id = o.id AND r.status = 'pending'
+"""
+
+COUNT = """
+INSERT INTO webhooks_webhookcount AS counted (account_id, outcome, hour, requests)
+SELECT %s, %s, date_trunc('hour', %s::timestamptz), %s
+WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL
+ON CONFLICT (account_id, outcome, hour)
+DO UPDATE SET requests = counted.requests + excluded.requests
+"""
+"""Its own transaction if none is open, and then one that does not wait for the disk."""
+
+
+def _texts(values: tuple[str, ...]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+HOLD_BACK = """
+WITH held AS (
+    DELETE FROM webhooks_heard h
+    WHERE h.may_wait AND h.message_id IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM delivery_message m WHERE m.id = h.message_id)
+    RETURNING h.request_id
+)
+SELECT request_id, count(*) FROM held GROUP BY 1
+"""
+
+TAKE_IN = f"""
+WITH new AS (
+    INSERT INTO webhooks_event (
+        account_id, dedupe_key, type, occurred_at, message_id, campaign_id, subscriber_id,
+        recipient, provider_message_id, url, ip, user_agent, is_machine, bounce_class, reason,
+        request_id
+    )
+    SELECT h.account_id, h.dedupe_key, h.type, h.occurred_at, m.id, m.campaign_id,
+        m.subscriber_id, h.recipient, h.provider_message_id, h.url, h.ip, h.user_agent,
+        h.is_machine, h.bounce_class, h.reason, h.request_id
+    FROM webhooks_heard h
+    LEFT JOIN delivery_message m ON m.id = h.message_id
+        -- Nobody can report on what was never handed over, nor about another person's address.
+        AND (m.provider_id IS NOT NULL OR h.account_id IS NULL)
+        AND (lower(m.email) = lower(h.recipient)
+             OR (h.recipient = '' AND h.type NOT IN ({_texts(HARMFUL)})))
+    ON CONFLICT (account_id, dedupe_key) DO NOTHING
+    RETURNING account_id, type, occurred_at, message_id, campaign_id, subscriber_id, is_machine,
+        bounce_class
+)
+INSERT INTO webhooks_fresh SELECT * FROM new
+"""  # noqa: S608 (names of our own)
+
+_RANKS = f"ARRAY[{_texts(WORST_FIRST)}]"
+_FACTS = ",\n        ".join(
+    f"min(occurred_at) FILTER (WHERE {events}) AS {column}" for column, events in MARKS.items()
+)
+_OLD = ", ".join(f"m.{column}" for column in ("sent_at", "bounce_class", *MARKS))
+_NEW = ",\n        ".join(f"LEAST(m.{column}, f.{column}) AS new_{column}" for column in MARKS)
+_EARLIER = ", ".join(f"m.{column}" for column in MARKS)
+_EARLIEST = ", ".join(f"LEAST(m.{column}, f.{column})" for column in MARKS)
+_SET = ", ".join(f"{column} = b.new_{column}" for column in MARKS)
+_TIMES = re.compile(r"[a-z_]+_at|bounce_class")
+_COUNTERS = ",\n        ".join(
+    "('{}', {}, {})".format(name, time, _TIMES.sub(lambda found: f"new_{found[0]}", time))
+    for name, time in COUNTED.items()
+)
+
+_DELTAS = f"""
+changed AS (
+    SELECT campaign_id, provider_id, mailbox, counter.name,
+        date_trunc('hour', counter.old) AS old, date_trunc('hour', counter.new) AS new
+    FROM moved CROSS JOIN LATERAL (VALUES
+        {_COUNTERS}
+    ) AS counter (name, old, new)
+    WHERE campaign_id IS NOT NULL AND provider_id IS NOT NULL
+      AND counter.old IS DISTINCT FROM counter.new
+      AND date_trunc('hour', counter.old) IS DISTINCT FROM date_trunc('hour', counter.new)
+)
+SELECT campaign_id, provider_id, mailbox, hour, name, sum(change)::int
+FROM (
+    SELECT campaign_id, provider_id, mailbox, name, new AS hour, 1 AS change
+    FROM changed WHERE new IS NOT NULL
+    UNION ALL
+    SELECT campaign_id, provider_id, mailbox, name, old, -1 FROM changed WHERE old IS NOT NULL
+) AS change
+GROUP BY 1, 2, 3, 4, 5 HAVING sum(change) <> 0
+"""  # noqa: S608 (names of our own)
+
+MARK = f"""
+WITH facts AS (
+    SELECT message_id,
+        {_FACTS},
+        min(occurred_at) FILTER (WHERE type NOT IN ({_texts(NO_EVIDENCE)})) AS evidence_at,
+        min(array_position({_RANKS}, bounce_class)) FILTER (WHERE type = 'bounced') AS bounce_rank
+    FROM webhooks_fresh WHERE message_id IS NOT NULL GROUP BY 1
+), found AS MATERIALIZED (
+    SELECT m.id, m.campaign_id, m.provider_id, m.mailbox, {_OLD},
+        {_NEW},
+        COALESCE(
+            ({_RANKS})[LEAST(array_position({_RANKS}, m.bounce_class::text), f.bounce_rank)], ''
+        ) AS new_bounce_class,
+        m.status = 'unknown' AND f.evidence_at IS NOT NULL AS is_settled,
+        CASE WHEN m.status = 'unknown' AND f.evidence_at IS NOT NULL THEN COALESCE(
+            m.sent_at,
+            (SELECT h.in_flight_at FROM delivery_handoff h WHERE h.id = m.handoff_id),
+            f.evidence_at
+        ) ELSE m.sent_at END AS new_sent_at
+    FROM delivery_message m JOIN facts f ON m.id = f.message_id
+    WHERE (m.status = 'unknown' AND f.evidence_at IS NOT NULL)
+       OR array_position({_RANKS}, m.bounce_class::text) > f.bounce_rank
+       OR ({_EARLIER}) IS DISTINCT FROM ({_EARLIEST})
+    -- In order, so that two who apply never wait for each other in a circle.
+    ORDER BY m.id FOR UPDATE OF m
+), moved AS (
+    UPDATE delivery_message m
+    SET {_SET}, bounce_class = b.new_bounce_class, sent_at = b.new_sent_at,
+        status = CASE WHEN b.is_settled THEN 'sent' ELSE m.status END,
+        error = CASE WHEN b.is_settled THEN '' ELSE m.error END
+    FROM found b WHERE m.id = b.id
+    RETURNING b.*
+), {_DELTAS}
+"""  # noqa: S608 (names of our own)
+"""Times fall to the earliest, bounce classes to the worst, `unknown` becomes `sent` by evidence.
+
+A message that is still `sending` keeps its status: its sender is about to record the answer.
+"""
+
+CONSEQUENCES = f"""
+SELECT DISTINCT f.type, f.account_id, f.campaign_id, m.subscriber_id, m.address_key, m.created_at
+FROM webhooks_fresh f JOIN delivery_message m ON m.id = f.message_id
+WHERE f.type IN ('unsubscribed', {_texts(COMPLAINTS)})
+   OR (f.type IN ('bounced', 'dropped') AND f.bounce_class = 'hard')
+ORDER BY m.address_key
+"""  # noqa: S608 (names of our own)
+
+SOFT_BOUNCES = """
+WITH touched AS (
+    SELECT DISTINCT s.id
+    FROM webhooks_fresh f JOIN subscribers_subscriber s ON s.id = f.subscriber_id
+    WHERE (f.type = 'bounced' AND f.bounce_class = 'soft')
+       OR (f.type = 'delivered' AND s.soft_bounces > 0)
+), counted AS (
+    SELECT touched.id, (
+        SELECT count(DISTINCT e.message_id) FROM webhooks_event e
+        WHERE e.subscriber_id = touched.id AND e.type = 'bounced' AND e.bounce_class = 'soft'
+          AND e.occurred_at > COALESCE(
+              (SELECT max(d.occurred_at) FROM webhooks_event d
+               WHERE d.subscriber_id = touched.id AND d.type = 'delivered'), '-infinity')
+    ) AS bounces FROM touched
+)
+UPDATE subscribers_subscriber s SET soft_bounces = LEAST(counted.bounces, 32767)
+FROM counted WHERE s.id = counted.id AND s.soft_bounces <> counted.bounces
+"""
+
+SETTLE = f"""
+WITH found AS MATERIALIZED (
+    SELECT m.id, COALESCE(m.sent_at, h.in_flight_at, e.occurred_at) AS new_sent_at
+    FROM delivery_message m
+    LEFT JOIN delivery_handoff h ON h.id = m.handoff_id
+    CROSS JOIN LATERAL (
+        SELECT min(e.occurred_at) AS occurred_at FROM webhooks_event e
+        WHERE e.message_id = m.id AND e.type NOT IN ({_texts(NO_EVIDENCE)})
+    ) AS e
+    WHERE m.status = 'unknown' AND e.occurred_at IS NOT NULL
+    ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
+), moved AS (
+    UPDATE delivery_message m SET status = 'sent', error = '', sent_at = b.new_sent_at
+    FROM found b WHERE m.id = b.id AND m.status = 'unknown'
+    RETURNING m.campaign_id, m.provider_id, m.mailbox, m.sent_at
+)
+SELECT campaign_id, provider_id, mailbox, date_trunc('hour', sent_at), 'sent', count(*)::int
+FROM moved WHERE campaign_id IS NOT NULL AND provider_id IS NOT NULL GROUP BY 1, 2, 3, 4
+"""  # noqa: S608 (names of our own)

@@ -1,0 +1,29 @@
+"""Celery's way in. A task finds no facts and takes no decisions: it calls the domain."""
+
+from __future__ import annotations
+
+import time
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from webhooks import applying
+
+TICK_S = settings.TICK_S
+BATCH = 200
+"""Requests of one transaction; the size of their bodies limits it as well."""
+
+
+@shared_task(expires=TICK_S)
+def apply_events() -> None:
+    """Every TICK_S (beat): apply what providers posted, until nothing is due or TICK_S is over."""
+    stop_at = time.monotonic() + TICK_S
+    while time.monotonic() < stop_at and applying.apply_pending(BATCH, timezone.now()):
+        pass
+
+
+@shared_task(expires=30)
+def settle_doubts() -> None:
+    """Settle messages in doubt by events that came before the doubt."""
+    applying.settle_doubts()
