@@ -44,13 +44,13 @@ DUE = (
 POSTPONE = "UPDATE event SET state = 0, due_at = ?, attempts = attempts + 1 WHERE id = ?"
 STATS = (
     "SELECT account, count(*) AS messages, count(DISTINCT recipient) AS recipients,"
-    " count(DISTINCT recipient || char(31) || message_id) AS distinct_messages"
+    " count(DISTINCT recipient || char(31) || message_id) AS 'distinct'"
     " FROM message GROUP BY account"
 )
 EVENT_STATS = "SELECT account, type, state, count(*) AS count FROM event GROUP BY 1, 2, 3"
 TOTALS = (
     "SELECT count(*) AS messages, count(DISTINCT recipient) AS recipients,"
-    " count(DISTINCT recipient || char(31) || message_id) AS distinct_messages,"
+    " count(DISTINCT recipient || char(31) || message_id) AS 'distinct',"
     " (SELECT count(*) FROM event WHERE state IN (0, 1)) AS pending_events FROM message"
 )
 DUPLICATES = (

@@ -31,8 +31,11 @@ def test_an_address_is_found_behind_any_quoted_name(email, name):
 
 @pytest.mark.parametrize(
     "email",
-    ["anna", "anna@", "@example.com", "anna@example", "an na@example.com", "a..b@example.com"]
-    + [".a@example.com", "a.@example.com", "ä@example.com", f"{'a' * 65}@example.com", "a@b@c.de"],
+    [
+        *("anna", "anna@", "@example.com", "anna@example", "an na@example.com", "a@b@c.de"),
+        *("a..b@example.com", ".a@example.com", "a.@example.com", "ä@example.com"),
+        f"{'a' * 65}@example.com",
+    ],
 )
 def test_a_wrong_address_is_known(email):
     assert not is_valid(email)

@@ -155,7 +155,7 @@ def test_a_thousand_people_and_10000_bytes_are_still_taken(sandbox):
 
     assert (answer.status_code, answer.content) == (202, b"")
     assert answer.headers["X-Message-Id"]
-    assert sandbox.stats()["distinct_messages"] == 1000
+    assert sandbox.stats()["distinct"] == 1000
 
 
 def test_garbled_json_is_a_bad_request_not_a_crash(sandbox):

@@ -204,7 +204,7 @@ def test_stats_and_duplicates_tell_people_from_messages(sandbox):
     twice = requests.get(f"{sandbox.url}/_sandbox/duplicates", timeout=10).json()
 
     assert other.status_code == 200
-    assert (counts["messages"], counts["recipients"], counts["distinct_messages"]) == (4, 2, 3)
+    assert (counts["messages"], counts["recipients"], counts["distinct"]) == (4, 2, 3)
     assert counts["accounts"]["sendgrid"]["messages"] == 3
     (found,) = twice
     assert (found["recipient"], found["count"]) == ("bo@example.com", 2)
