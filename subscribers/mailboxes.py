@@ -21,8 +21,8 @@ _NAMES = {
         " windowslive.com outlook.example hotmail.example"
     ),
     Mailbox.YAHOO: (
-        "yahoo.com yahoo.co.uk yahoo.de yahoo.fr yahoo.it yahoo.es yahoo.co.jp yahoo.com.br ymail.com"
-        " rocketmail.com aol.com myyahoo.com yahoo.example aol.example"
+        "yahoo.com yahoo.co.uk yahoo.de yahoo.fr yahoo.it yahoo.es yahoo.co.jp yahoo.com.br"
+        " ymail.com rocketmail.com aol.com myyahoo.com yahoo.example aol.example"
     ),
     Mailbox.APPLE: "icloud.com me.com mac.com privaterelay.appleid.com icloud.example",
 }
