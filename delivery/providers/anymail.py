@@ -20,6 +20,7 @@ from delivery.providers.base import (
     CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
     Batch,
+    Field,
     OutcomeUnknown,
     Provider,
     ProviderError,
@@ -191,6 +192,10 @@ class AnymailProvider(Provider):
         raise failure
 
     def _connect(self) -> Backend:
+        for field in self.fields:
+            if field.is_secret and not _is_sendable(field, self.account[field.name]):
+                words = f"The account's {field.label} has a character that no key has."
+                raise Unavailable(words, is_account_fault=True)
         backend = self._backend()
         backend.open()
         return backend
@@ -262,6 +267,11 @@ def merge_fields(person: Recipient) -> dict[str, str]:
     fields.update({f"t{index}": value for index, value in enumerate(person.text)})
     fields.update({f"s{index}": value for index, value in enumerate(person.subject)})
     return fields
+
+
+def _is_sendable(field: Field, value: str) -> bool:
+    """Whether a secret can be part of a request; webhook secrets never are."""
+    return field.name.startswith("webhook_") or (value.isascii() and value.isprintable())
 
 
 def _result(person: Recipient, outcome: Outcome) -> Result:

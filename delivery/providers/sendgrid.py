@@ -7,12 +7,10 @@ closed its test accounts and so is no longer tested there; our contract tests st
 from __future__ import annotations
 
 import secrets
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from anymail.backends import sendgrid
-from anymail.exceptions import AnymailNotSupportedWarning
+from anymail.backends import base_requests, sendgrid
 from anymail.message import AnymailMessage
 
 from delivery.providers import sendgrid_events
@@ -44,6 +42,14 @@ class _Payload(sendgrid.SendGridPayload):  # type: ignore[misc]  # Anymail has n
 
 
 class _Backend(OneRequest, sendgrid.EmailBackend):  # type: ignore[misc]
+    def __init__(self, api_key: str, api_url: str) -> None:
+        """Do as Anymail's does, without its warning for each backend that is made."""
+        self.api_key = api_key
+        self.generate_message_id = False
+        self.merge_field_format = None
+        url = api_url if api_url.endswith("/") else f"{api_url}/"
+        base_requests.AnymailRequestsBackend.__init__(self, url, timeout=TIMEOUT)
+
     def build_message_payload(self, message: AnymailMessage, defaults: dict[str, Any]) -> _Payload:
         return _Payload(message, defaults, self)
 
@@ -78,15 +84,8 @@ class SendGrid(AnymailProvider):
     )
 
     def _backend(self) -> Backend:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AnymailNotSupportedWarning)
-            backend: Backend = _Backend(
-                api_key=self.account["api_key"],
-                api_url=self.account["api_url"] or "https://api.sendgrid.com/v3/",
-                generate_message_id=False,
-                timeout=TIMEOUT,
-            )
-        return backend
+        url = self.account["api_url"] or "https://api.sendgrid.com/v3/"
+        return _Backend(self.account["api_key"], url)
 
     def _merge(
         self, message: AnymailMessage, batch: Batch, recipients: Sequence[Recipient]

@@ -110,10 +110,8 @@ class SMTP(Provider):
             try:
                 queue_id = session.deliver(self._envelope_sender(batch, person), person.email, data)
             except Deferred as error:
-                session.reset()
                 return Result(person.message_id, Verdict.UNAVAILABLE, reason=str(error))
             except Rejected as error:
-                session.reset()
                 return Result(person.message_id, Verdict.REJECTED, reason=str(error))
             return Result(person.message_id, Verdict.ACCEPTED, provider_message_id=queue_id)
 

@@ -61,14 +61,6 @@ class Server:
     local_hostname: str
 
 
-class _Plain(smtplib.SMTP):
-    """smtplib says what it can on the wire; the phases are ours."""
-
-
-class _Tls(smtplib.SMTP_SSL):
-    """The same, with TLS from the first byte."""
-
-
 class Session:
     """A logged-in connection. After an error other than Rejected and Deferred it is dead."""
 
@@ -78,21 +70,20 @@ class Session:
         self.is_8bit = self._smtp.has_extn("8bitmime")
         self._has_size = self._smtp.has_extn("size")
         self._is_used = False
+        self._is_dirty = False
         self._is_lost = False
 
     def deliver(self, sender: str, recipient: str, data: bytes) -> str:
         """Hand over one message; return the server's queue id, or '' if it tells none."""
-        self._envelope(sender, recipient, data)
-        self._is_used = True
+        self._mail(self._mail_from(sender, data))
+        self._is_used = self._is_dirty = True
+        self._envelope(recipient)
         code, text = self._content(data)
+        self._is_dirty = False
         if code != 250:
             raise self._refusal(code, text)
         found = _QUEUED_AS.search(text)
         return found.group(1) if found else ""
-
-    def reset(self) -> None:
-        """Forget the message that was refused, so that the next may follow."""
-        self._command("RSET")
 
     def close(self) -> None:
         """Say goodbye, without waiting for an answer, and hang up."""
@@ -103,11 +94,13 @@ class Session:
             self._is_lost = True
         self._smtp.close()
 
-    def _envelope(self, sender: str, recipient: str, data: bytes) -> None:
+    def _mail_from(self, sender: str, data: bytes) -> str:
         options = f" SIZE={len(data)}" if self._has_size else ""
         if self.is_8bit and not data.isascii():
             options += " BODY=8BITMIME"
-        self._mail(f"MAIL FROM:<{sender}>{options}")
+        return f"MAIL FROM:<{sender}>{options}"
+
+    def _envelope(self, recipient: str) -> None:
         code, text = self._command(f"RCPT TO:<{recipient}>")
         if code not in (250, 251):
             raise self._recipient_refusal(code, text)
@@ -118,6 +111,8 @@ class Session:
     def _mail(self, line: str) -> None:
         """Begin a message. Servers close idle connections, and close after so many messages."""
         try:
+            if self._is_dirty:
+                self._command("RSET")  # The last message was refused half-way.
             code, text = self._command(line)
         except Unavailable as error:
             raise (Stale(str(error)) if self._is_used else error) from None
@@ -188,8 +183,10 @@ def _connect(server: Server) -> smtplib.SMTP:
     name = server.local_hostname or None
     if server.security == "tls":
         context = ssl.create_default_context()
-        return _Tls(server.host, server.port, name, timeout=CONNECT_TIMEOUT_S, context=context)
-    return _Plain(server.host, server.port, name, timeout=CONNECT_TIMEOUT_S)
+        return smtplib.SMTP_SSL(
+            server.host, server.port, name, timeout=CONNECT_TIMEOUT_S, context=context
+        )
+    return smtplib.SMTP(server.host, server.port, name, timeout=CONNECT_TIMEOUT_S)
 
 
 def _read(smtp: smtplib.SMTP) -> tuple[int, str]:

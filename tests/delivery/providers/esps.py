@@ -347,7 +347,7 @@ def read_mime(data: bytes, our_id: str = "") -> Letter:
     [to] = mail["To"].addresses
     parts = {part.get_content_type(): part for part in mail.walk()}
     texts = {
-        kind: bytes(part.get_payload(decode=True)).decode().replace("\r\n", "\n")  # type: ignore[arg-type]
+        kind: bytes(part.get_payload(decode=True)).decode().replace("\r\n", "\n")
         for kind, part in parts.items()
         if kind.startswith("text/")
     }

@@ -329,6 +329,16 @@ def test_when_every_entry_fails_for_the_account_the_call_is_unavailable() -> Non
     assert error.is_account_fault
 
 
+def test_a_key_with_letters_that_no_key_has_is_found_before_any_call(http_esp: Esp) -> None:
+    name = next(name for name, value in http_esp.settings().items() if value == esps.SECRET)
+
+    error = failure_of(http_esp.build(**{name: "SG.…"}))
+
+    assert isinstance(error, Unavailable)
+    assert error.is_account_fault
+    assert http_esp.calls == 0
+
+
 def test_sendgrid_s_refused_sender_is_the_account_s_fault() -> None:
     body = {"errors": [{"message": "Does not contain a valid address.", "field": "from.email"}]}
 
@@ -409,8 +419,16 @@ def test_smtp_refuses_one_and_goes_on(stage: str, said: str, verdict: Verdict) -
 
     assert [result.verdict for result in results] == [verdict, Verdict.ACCEPTED]
     assert said[:3] in results[0].reason
-    assert "RSET" in server.verbs
     assert server.connections == 1
+
+
+def test_smtp_a_refusal_stands_even_if_the_server_then_hangs_up() -> None:
+    script = {"RCPT": ["550 5.1.1 no such user"], "RSET": [wire.DROP]}
+    with wire.smtp_server(script=script) as server:
+        results = list(smtp_provider(server).send(small(2)))
+
+    assert [result.verdict for result in results] == [Verdict.REJECTED, Verdict.ACCEPTED]
+    assert server.connections == 2
 
 
 def test_smtp_doubt_about_one_message_leaves_the_later_ones_certainly_unsent() -> None:
