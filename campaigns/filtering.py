@@ -188,7 +188,8 @@ def called(
     owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
     context.charge(weight(owner) if isinstance(owner, (str, list, tuple, Mapping)) else 0)
     if isinstance(owner, str):
-        CHECKS.get(name, _allow)(owner, *args, **kwargs)
+        check: Check = CHECKS.get(name, _allow)
+        check(owner, *args, **kwargs)
     elif name == "strftime" and re.search(r"%\W*\d|.{100}", str(args), re.DOTALL):
         raise SecurityError("formats a date in a way that templates may not")
     return _made(context, function(*args, **kwargs))

@@ -30,7 +30,8 @@ class Tag:
 
     @property
     def is_printed(self) -> bool:
-        return self.kind in ("{", "raw")
+        # Jinja takes a {% raw %} at the very end, though nothing closes it.
+        return self.kind == "{" or (self.kind == "raw" and bool(END_RAW.search(self.text)))
 
 
 def tags(source: str) -> Iterator[Tag]:
