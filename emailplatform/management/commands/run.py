@@ -23,6 +23,8 @@ COLOURS = (36, 33, 35, 34, 32)
 WORKER = ("worker", "-P", "threads", "--without-gossip", "--without-mingle")
 URGENT_QUEUES = "critical,transactional"
 OTHER_QUEUES = "marketing,events,default"
+QUIET = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"}
+"""Celery's word on root, which is for servers: here everything is one person's own."""
 
 
 class Command(BaseCommand):
@@ -38,10 +40,15 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_: Any, host: str, port: int, no_sandbox: bool, **__: Any) -> None:
-        lock = locks.open_lock(Path(settings.VAR_DIR) / "run.lock")
+        # whitenoise misses the folder of collected files even where it needs none
+        Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+        settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
+        lock = locks.open_lock(settings.VAR_DIR / "run.lock")
         if not locks.take(lock, locks.EXCLUSIVE):
             raise CommandError("It runs already, from this folder: stop that one first.")
-        _check_free(host, port)
+        _check_free(host, port, f"make run PORT={port + 1}")
+        if not no_sandbox:
+            _check_free("127.0.0.1", settings.SANDBOX_PORT, "SANDBOX_PORT=… make run")
         _tell_address(port)
         self._say("Preparing the database …")
         call_command("migrate", verbosity=0, stdout=self.stdout)
@@ -49,7 +56,7 @@ class Command(BaseCommand):
         with ProcessGroup(self._printer(), inherit=embedded.descriptors()) as group:
             stop = _stop_on_signals()
             for name, argv in _commands(host, port, with_sandbox=not no_sandbox).items():
-                group.start(name, argv)
+                group.start(name, argv, QUIET)
             self._say("Starting …  (Ctrl-C stops everything)")
             self._tend(group, stop, (host, port))
             self._say("Stopping …")
@@ -64,6 +71,8 @@ class Command(BaseCommand):
             if not is_up and _answers(*address):
                 is_up = True
                 self._say(self.style.SUCCESS(f"Open {settings.PUBLIC_URL}/admin/"))
+                if settings.SANDBOX_URL:
+                    self._say(f"What is sent lands in the sandbox: {settings.SANDBOX_URL}")
 
     def _printer(self) -> Any:
         """Return the sink that prints each line behind the name of its process."""
@@ -72,6 +81,8 @@ class Command(BaseCommand):
         plain = not self.stdout.isatty() or bool(os.environ.get("NO_COLOR"))
 
         def show(name: str, line: str) -> None:
+            if not line:
+                return
             label = f"{name:<10} |"
             with turn:
                 colour = colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
@@ -89,10 +100,11 @@ def _commands(host: str, port: int, *, with_sandbox: bool) -> Mapping[str, list[
     granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws"]
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "emailplatform"]
     level = ["-l", "WARNING"]
+    threads = min(8, 2 * (os.cpu_count() or 1) + 1)
     commands = {
         "web": [
             *granian,
-            *("--host", host, "--port", str(port), "--blocking-threads", "8"),
+            *("--host", host, "--port", str(port), "--blocking-threads", str(threads)),
             *("--log-level", "warning", "emailplatform.wsgi:application"),
         ],
         "urgent": [*celery, *WORKER, *level, "-n", "urgent@%h", "-c", "4", "-Q", URGENT_QUEUES],
@@ -112,7 +124,7 @@ def _tell_address(port: int) -> None:
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
 
 
-def _check_free(host: str, port: int) -> None:
+def _check_free(host: str, port: int, otherwise: str) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -120,7 +132,7 @@ def _check_free(host: str, port: int) -> None:
         except OSError as error:
             raise CommandError(
                 f"Cannot listen on {host}, port {port}: {error.strerror}. "
-                f"Another one: make run PORT={port + 1}"
+                f"For another port: {otherwise}"
             ) from error
 
 
