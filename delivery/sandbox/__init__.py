@@ -2,4 +2,11 @@
 
 A package of its own: it imports nothing of the apps and no Django, so that it can be as wrong
 or as strict as the real providers without ever sharing a mistake with the code under test.
+
+    server    Sandbox: start(), stop(), async with; what a test asks of it
+    config    accounts and options: rates, latencies, faults
+    outcomes  what becomes of a message; an address such as bounce+x@… asks for its outcome
+    inbox     messages and events in one SQLite file
+    webhooks  tells the platform; sendgrid, mailgun, postmark and sns say it in their words
+    control   /_sandbox/: options, accounts, messages, stats, duplicates
 """

@@ -44,6 +44,7 @@ tr:hover td { background: var(--soft) }
 iframe { width: 100%; height: 38rem; border: 1px solid var(--line); border-radius: 8px;
   background: #fff }
 pre { white-space: pre-wrap; background: var(--soft); padding: .8rem; border-radius: 8px }
+.events td:not(:last-child) { white-space: nowrap }
 .tag { font-size: .8rem; padding: .05rem .5rem; border-radius: 1rem; background: var(--soft) }
 .empty { padding: 3rem 0; text-align: center; opacity: .7 }
 nav { display: flex; gap: 1rem; padding: 1rem 0 }
@@ -96,7 +97,7 @@ class Pages:
             f"<h2>Text</h2><pre>{escape(data['text'])}</pre>"
             f"<h2>Headers</h2><table>{headers}</table>"
             f"<h2>Metadata</h2><pre>{escape(json.dumps(data['metadata'], indent=2))}</pre>"
-            f"<h2>Events</h2><table><tr><th>Event<th>At<th>Told<th>User agent</tr>{events}</table>"
+            f'<h2>Events</h2><table class="events">{_EVENT_HEADINGS}{events}</table>'
         )
         return _page(data["subject"], content, self._search("", ""))
 
@@ -124,13 +125,15 @@ class Pages:
             for item in self._office.accounts
         )
         return (
-            f'<form><input name="to" type="search" placeholder="Address" value="{escape(to)}"'
-            f' aria-label="Address"><select name="account" aria-label="Account">'
+            '<form action="/"><input name="to" type="search" placeholder="Address"'
+            f' value="{escape(to)}" aria-label="Address">'
+            '<select name="account" aria-label="Account">'
             f'<option value="">All accounts</option>{options}</select><button>Find</button></form>'
         )
 
 
 _HEADINGS = "<th>To<th>Subject<th>Account<th>Accepted"
+_EVENT_HEADINGS = "<tr><th>Event<th>At<th>Told<th>User agent</tr>"
 _EMPTY = (
     '<p class="empty">Nothing here yet. Mail sent through the sandbox shows up on this page.</p>'
 )

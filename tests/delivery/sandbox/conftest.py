@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ class Heard:
     headers: dict[str, str]
     body: bytes
 
-    def json(self):
+    def json(self) -> Any:
         return json.loads(self.body)
 
 
@@ -62,7 +63,7 @@ class Platform:
         return [heard for heard in self.heard if heard.path == path]
 
 
-def wait_until(is_so: Callable[[], object], timeout_s: float = 10.0):
+def wait_until(is_so: Callable[[], object], timeout_s: float = 10.0) -> Any:
     """Return what `is_so` returns once that is true; fail after the time-out."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -74,7 +75,7 @@ def wait_until(is_so: Callable[[], object], timeout_s: float = 10.0):
 
 
 @pytest.fixture
-def wait() -> Callable[..., object]:
+def wait() -> Callable[..., Any]:
     return wait_until
 
 

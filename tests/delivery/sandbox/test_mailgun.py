@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from typing import Any
 
 import pytest
 import requests
@@ -12,8 +13,12 @@ from anymail.webhooks.mailgun import MailgunTrackingWebhookView
 from django.core.mail import get_connection
 from django.test import RequestFactory
 
+from delivery.sandbox.server import Sandbox
 
-def campaign_mail(sandbox, people, api_key="key-mailgun"):
+
+def campaign_mail(
+    sandbox: Sandbox, people: list[tuple[str, str]], api_key: str = "key-mailgun"
+) -> AnymailMessage:
     message = AnymailMessage(
         subject="Hello %recipient.h0%",
         body="Dear %recipient.h0%, 100 % yours",
@@ -36,7 +41,9 @@ def campaign_mail(sandbox, people, api_key="key-mailgun"):
     return message
 
 
-def call(sandbox, domain="news.example", key="key-mailgun", **form):
+def call(
+    sandbox: Sandbox, domain: str = "news.example", key: str = "key-mailgun", **form: Any
+) -> requests.Response:
     defaults = {"from": "a@news.example", "to": "anna@example.com", "subject": "Hi", "text": "Hi"}
     return requests.post(
         f"{sandbox.url}/mailgun/v3/{domain}/messages",

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.sandbox.config import Options
-from delivery.sandbox.outcomes import FORCED, clicked_link, plan
+from delivery.sandbox.outcomes import FORCED, Planned, clicked_link, plan
 
 PEOPLE = [f"person{number}@example.com" for number in range(4000)]
 
 
-def outcomes(options, account="sg", message_id=""):
+def outcomes(
+    options: Options, account: str = "sg", message_id: str = ""
+) -> dict[str, list[Planned]]:
     return {email: plan(options, account, email, message_id) for email in PEOPLE}
 
 
@@ -77,9 +79,9 @@ def test_a_share_may_never_be_heard_of():
     ],
 )
 def test_an_address_can_ask_for_its_outcome(prefix, types):
-    rates = dict.fromkeys(("bounce", "open", "complaint"), 0.3)
+    options = Options(bounce=0.3, open=0.3, complaint=0.3)
 
-    told = plan(Options(**rates), "sg", f"{prefix}+anna@example.com", "")
+    told = plan(options, "sg", f"{prefix}+anna@example.com", "")
 
     assert {item.type for item in told} == types
     assert set(FORCED) >= {prefix}
@@ -89,7 +91,7 @@ def test_an_address_can_ask_for_its_outcome(prefix, types):
 def test_events_follow_in_a_possible_order(email, seed):
     options = Options(seed=seed, open=1, click=1, defer=0.5, unsubscribe=0.5, event_latency=2)
 
-    at = {}
+    at: dict[str, float] = {}
     for item in sorted(plan(options, "sg", email, ""), key=lambda item: item.delay):
         at.setdefault(item.type, item.delay)
 

@@ -51,6 +51,6 @@ def test_a_form_is_read_the_same_however_it_is_encoded(pairs):
     multipart = requests.Request("POST", "http://x/", files=files).prepare()
 
     for request in (encoded, multipart):
-        body = request.body.encode() if isinstance(request.body, str) else request.body
+        body = request.body.encode() if isinstance(request.body, str) else request.body or b""
         headers = {name.lower(): value for name, value in request.headers.items()}
         assert read_form(Incoming("/", headers, body)) == expected

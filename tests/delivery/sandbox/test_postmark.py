@@ -1,5 +1,7 @@
 """Postmark's dialect: the real client gets through, one result per entry, as the real one says."""
 
+from typing import Any
+
 import pytest
 import requests
 from anymail.exceptions import AnymailRecipientsRefused, AnymailRequestsAPIError
@@ -8,10 +10,12 @@ from anymail.webhooks.postmark import PostmarkTrackingWebhookView
 from django.core.mail import get_connection
 from django.test import RequestFactory
 
+from delivery.sandbox.server import Sandbox
+
 HEADERS = {"Accept": "application/json", "X-Postmark-Server-Token": "token-postmark"}
 
 
-def entry(to="anna@example.com", **changes):
+def entry(to: str = "anna@example.com", **changes: Any) -> dict[str, Any]:
     return {
         "From": "News <news@news.example>",
         "To": to,
@@ -23,12 +27,14 @@ def entry(to="anna@example.com", **changes):
     }
 
 
-def call(sandbox, data, path="email/batch", **headers):
+def call(
+    sandbox: Sandbox, data: Any, path: str = "email/batch", **headers: str
+) -> requests.Response:
     url = f"{sandbox.url}/postmark/{path}"
     return requests.post(url, json=data, headers={**HEADERS, **headers}, timeout=10)
 
 
-def mail(sandbox, to, token="token-postmark"):
+def mail(sandbox: Sandbox, to: list[str], token: str = "token-postmark") -> AnymailMessage:
     return AnymailMessage(
         subject="Hello",
         body="Hello",
@@ -141,8 +147,8 @@ def test_wrong_credentials_are_an_api_error_for_anymail(sandbox):
 
 def test_events_come_with_basic_auth_and_are_understood(sandbox, platform, keys, wait):
     given = keys["postmark"]
-    people = ("click+a@example.com", "bounce+b@example.com", "unsubscribe+c@example.com")
-    people += ("complaint+d@example.com", "defer+e@example.com", "drop+f@example.com")
+    people = ["click+a@example.com", "bounce+b@example.com", "unsubscribe+c@example.com"]
+    people += ["complaint+d@example.com", "defer+e@example.com", "drop+f@example.com"]
 
     call(sandbox, [entry(to) for to in people])
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import pytest
 import requests
@@ -12,18 +13,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.mail import get_connection
 
+from delivery.sandbox.server import Sandbox
+
 pytestmark = pytest.mark.filterwarnings("ignore:django-anymail has dropped official support")
 
 
-def connection(sandbox, api_key="SG.key"):
+def connection(sandbox: Sandbox) -> Any:
     return get_connection(
         "anymail.backends.sendgrid.EmailBackend",
-        api_key=api_key,
+        api_key="SG.key",
         api_url=f"{sandbox.url}/sendgrid/v3/",
     )
 
 
-def campaign_mail(sandbox, people, **attributes):
+def campaign_mail(sandbox: Sandbox, people: list[tuple[str, str]]) -> AnymailMessage:
     message = AnymailMessage(
         subject="Hello -x7h0x-",
         body="Dear -x7h0x-",
@@ -42,12 +45,10 @@ def campaign_mail(sandbox, people, **attributes):
         for name, email in people
     }
     message.tags = ["campaign-7"]
-    for name, value in attributes.items():
-        setattr(message, name, value)
     return message
 
 
-def call(sandbox, data, key="SG.key"):
+def call(sandbox: Sandbox, data: Any, key: str = "SG.key") -> requests.Response:
     return requests.post(
         f"{sandbox.url}/sendgrid/v3/mail/send",
         json=data,
@@ -56,7 +57,7 @@ def call(sandbox, data, key="SG.key"):
     )
 
 
-def body(**changes):
+def body(**changes: Any) -> dict[str, Any]:
     return {
         "from": {"email": "news@news.example"},
         "subject": "Hello",
@@ -66,7 +67,7 @@ def body(**changes):
     }
 
 
-def to(*emails, **rest):
+def to(*emails: str, **rest: Any) -> list[dict[str, Any]]:
     return [{"to": [{"email": email}], **rest} for email in emails]
 
 
@@ -209,8 +210,9 @@ def test_events_come_signed_in_arrays_with_our_id(sandbox, platform, keys, wait)
         verify(heard, keys["sendgrid"]["public_key"])
 
 
-def verify(heard, public_key, changed=b""):
+def verify(heard: Any, public_key: str, changed: bytes = b"") -> None:
     public = serialization.load_der_public_key(base64.b64decode(public_key))
+    assert isinstance(public, ec.EllipticCurvePublicKey)
     timestamp = heard.headers["x-twilio-email-event-webhook-timestamp"].encode()
     signature = base64.b64decode(heard.headers["x-twilio-email-event-webhook-signature"])
     public.verify(signature, timestamp + heard.body + changed, ec.ECDSA(hashes.SHA256()))

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import requests
@@ -13,7 +15,13 @@ from delivery.sandbox.config import Config, Options
 from delivery.sandbox.server import Sandbox
 
 
-def send(sandbox, *emails, html="<p>Hello", key="SG.key", timeout=10):
+def send(
+    sandbox: Sandbox,
+    *emails: str,
+    html: str = "<p>Hello",
+    key: str = "SG.key",
+    timeout: float = 10,
+) -> requests.Response:
     return requests.post(
         f"{sandbox.url}/sendgrid/v3/mail/send",
         json={
@@ -30,7 +38,7 @@ def send(sandbox, *emails, html="<p>Hello", key="SG.key", timeout=10):
     )
 
 
-def told(platform):
+def told(platform: Any) -> list[tuple[str, str, str]]:
     return [
         (event["email"], event["event"], event["sg_event_id"])
         for heard in platform.of("/sendgrid")
@@ -38,8 +46,13 @@ def told(platform):
     ]
 
 
-def drained(sandbox):
-    return lambda: sandbox.stats()["pending_events"] == 0
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline()
+
+
+def drained(sandbox: Sandbox) -> Callable[[], bool]:
+    return lambda: bool(sandbox.stats()["pending_events"] == 0)
 
 
 @pytest.mark.parametrize(("fault", "status"), [("429", 429), ("500", 500)])
@@ -74,7 +87,7 @@ def test_a_hanging_call_outlasts_the_patience_of_its_client(sandbox):
 
 
 def test_faults_hit_the_same_calls_in_every_run(accounts):
-    def run(order):
+    def run(order: list[str]) -> dict[str, int]:
         options = Options().changed({"fault_429": 0.4, "seed": 3})
         config = Config(accounts=accounts[:1], options=options, port=0, smtp_port=None)
         running = Sandbox(config).start()
@@ -160,7 +173,7 @@ def test_webhooks_can_be_lost_or_doubled_and_repeat_so(sandbox, platform, wait):
 def test_the_same_messages_have_the_same_outcomes_in_every_run(accounts):
     people = [f"p{number}@example.com" for number in range(150)]
 
-    def run(chunks):
+    def run(chunks: list[list[str]]) -> Any:
         options = Options().changed({"bounce": 0.2, "open": 0.5, "event_latency": 0})
         quiet = [replace(account, webhook_url="") for account in accounts]
         running = Sandbox(Config(accounts=quiet, options=options, port=0, smtp_port=None)).start()
@@ -302,6 +315,7 @@ def test_the_list_and_a_message_are_shown_without_running_anything(sandbox, plat
     assert "<script>" not in index.text + page.text
     assert f'href="/messages/{number}"' in found.text
     assert '<iframe sandbox="allow-popups' in page.text
+    assert '<form action="/">' in page.text
     assert "unsubscribe" not in page.text
     assert "click<td>" in page.text
     assert body.headers["Content-Security-Policy"].startswith("sandbox")
@@ -333,7 +347,7 @@ def test_it_runs_by_itself_and_ends_when_told(tmp_path):
     with subprocess.Popen(
         [*command, "--port", "0", "--smtp-port", "0"], stdout=subprocess.PIPE, text=True
     ) as process:
-        url = process.stdout.readline().split()[1].rstrip(",")
+        url = first_line(process).split()[1].rstrip(",")
         stats = requests.get(f"{url}/_sandbox/stats", timeout=10)
         process.terminate()
 
@@ -361,7 +375,7 @@ def test_a_wrong_config_is_told_in_a_sentence(tmp_path):
 def test_the_sink_takes_and_counts_everything():
     command = [sys.executable, "-m", "delivery.sandbox.sink", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        url = process.stdout.readline().split()[1]
+        url = first_line(process).split()[1]
         with requests.Session() as session:
             for size in (0, 1, 100_000, 3_000_000):
                 answer = session.post(f"{url}/v3/mail/send", data=b"x" * size, timeout=10)

@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import boto3
 import pytest
@@ -12,14 +14,18 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from django.core.mail import get_connection
 from django.test import RequestFactory
+
+from delivery.sandbox.server import Sandbox
+
+Pair = tuple[str, str]
 
 SIGNED = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 
 
-def client(sandbox, key="AKIASANDBOX", secret="secret-ses"):
+def client(sandbox: Sandbox, key: str = "AKIASANDBOX", secret: str = "secret-ses") -> Any:
     return boto3.session.Session().client(
         "sesv2",
         endpoint_url=f"{sandbox.url}/ses",
@@ -37,7 +43,9 @@ def ses(sandbox):
     made.close()
 
 
-def destination(email, *, headers=(), tags=(), **values):
+def destination(
+    email: str, *, headers: Sequence[Pair] = (), tags: Sequence[Pair] = (), **values: str
+) -> dict[str, Any]:
     return {
         "Destination": {"ToAddresses": [email]},
         "ReplacementEmailContent": {
@@ -48,7 +56,8 @@ def destination(email, *, headers=(), tags=(), **values):
     }
 
 
-def bulk(entries, html="<p>Dear {{h0}} <a href='https://shop.example/'>", **changes):
+def bulk(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    html = "<p>Dear {{h0}} <a href='https://shop.example/'>"
     content = {"Subject": "Hello {{h0}}", "Text": "Dear {{ h0 }}", "Html": html}
     template = {"TemplateContent": content, "TemplateData": "{}"}
     return {
@@ -59,11 +68,11 @@ def bulk(entries, html="<p>Dear {{h0}} <a href='https://shop.example/'>", **chan
     }
 
 
-def error(call, *arguments, **keywords):
+def error(call: Callable[..., Any], **keywords: Any) -> str:
     """Return the name of the error that the call raises."""
     with pytest.raises(ClientError) as raised:
-        call(*arguments, **keywords)
-    return raised.value.response["Error"]["Code"]
+        call(**keywords)
+    return str(raised.value.response["Error"]["Code"])
 
 
 def test_a_bulk_call_fills_an_inline_template_for_each_entry(sandbox, ses):
@@ -145,7 +154,7 @@ def test_wrong_credentials_are_refused(sandbox):
 
 
 def test_a_signed_call_cannot_be_changed_or_kept(sandbox, ses):
-    signed = {}
+    signed: dict[str, Any] = {}
     ses.meta.events.register("before-send", lambda request, **_: signed.update(request=request))
     ses.send_bulk_email(**bulk([destination("anna@example.com", h0="Anna")]))
     request = signed["request"]
@@ -213,10 +222,10 @@ def test_a_bad_address_fails_its_entry_alone(sandbox, ses):
     assert sandbox.stats()["messages"] == 1
 
 
-def heard_events(platform, keys):
+def heard_events(platform: Any, keys: dict[str, dict[str, str]]) -> list[Any]:
     """Return what Anymail reads from each notification, after checking its RSA signature."""
     view = AmazonSESTrackingWebhookView(webhook_secret="u:p")
-    events = []
+    events: list[Any] = []
     for heard in platform.of("/ses"):
         message = heard.json()
         verify(message, SIGNED, keys["ses"]["certificate"])
@@ -234,9 +243,10 @@ def heard_events(platform, keys):
     return events
 
 
-def verify(message, fields, certificate):
+def verify(message: dict[str, str], fields: Sequence[str], certificate: str) -> None:
     text = "".join(f"{name}\n{message[name]}\n" for name in fields if name in message)
     public = x509.load_pem_x509_certificate(certificate.encode()).public_key()
+    assert isinstance(public, rsa.RSAPublicKey)
     signature = base64.b64decode(message["Signature"])
     assert message["SignatureVersion"] == "2"
     public.verify(signature, text.encode(), padding.PKCS1v15(), hashes.SHA256())

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from delivery.sandbox.signing import (
     basic_auth,
@@ -34,6 +34,7 @@ def test_a_sendgrid_signature_covers_timestamp_and_body():
     signature = base64.b64decode(sign_sendgrid(keys["private_key"], "1700000000", b"[{}]\r\n"))
 
     public = serialization.load_der_public_key(base64.b64decode(keys["public_key"]))
+    assert isinstance(public, ec.EllipticCurvePublicKey)
     public.verify(signature, b"1700000000[{}]\r\n", ec.ECDSA(hashes.SHA256()))
     with pytest.raises(InvalidSignature):
         public.verify(signature, b"1700000001[{}]\r\n", ec.ECDSA(hashes.SHA256()))
@@ -61,6 +62,7 @@ def test_an_sns_signature_verifies_with_the_certificate(version, digest):
     signature = base64.b64decode(sign_sns(keys["private_key"], NOTIFICATION, version))
 
     public = x509.load_pem_x509_certificate(keys["certificate"].encode()).public_key()
+    assert isinstance(public, rsa.RSAPublicKey)
     expected = (
         'Message\n{"eventType": "Delivery"}\nMessageId\nm-1\nTimestamp\n2026-11-01T10:00:00.000Z\n'
         "TopicArn\narn:aws:sns:us-east-1:123456789012:topic\nType\nNotification\n"

@@ -14,9 +14,9 @@ def relay(sandbox):
     client.close()
 
 
-def mail(to="anna@example.com", sender="news@news.example", **headers):
+def mail(to: str = "anna@example.com", **headers: str) -> EmailMessage:
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = sender, to, "Grüße"
+    message["From"], message["To"], message["Subject"] = "news@news.example", to, "Grüße"
     for name, value in headers.items():
         message[name.replace("_", "-")] = value
     message.set_content("Hällo")
