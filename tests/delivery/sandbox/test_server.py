@@ -300,6 +300,29 @@ def test_shared_bodies_are_stored_once(accounts, tmp_path):
     assert stored < 2_000_000
 
 
+def test_bodies_of_their_own_are_stored_against_the_first_of_their_call(accounts, tmp_path):
+    path = tmp_path / "inbox.db"
+    config = Config(accounts, Options(), port=0, smtp_port=None, store=str(path))
+    running = Sandbox(config).start()
+    body = " ".join(f"{number * 7919 % 10_007:x}" for number in range(5000))
+    entries = [
+        {"From": "news@news.example", "To": f"p{n}@example.com", "HtmlBody": f"Dear {n}, {body}"}
+        for n in range(200)
+    ]
+
+    requests.post(
+        f"{running.url}/postmark/email/batch",
+        json=entries,
+        headers={"Accept": "application/json", "X-Postmark-Server-Token": "token-postmark"},
+        timeout=20,
+    )
+
+    found = running.messages(limit=200)
+    running.stop()
+    assert [message["html"] for message in found] == [entry["HtmlBody"] for entry in entries]
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 1_000_000
+
+
 def test_the_list_and_a_message_are_shown_without_running_anything(sandbox, platform, wait):
     evil = '<script>alert(1)</script><p>Hello <a href="https://shop.example/">'
     send(sandbox, "click+<b>@example.com".replace("<b>", "b"), html=evil)
