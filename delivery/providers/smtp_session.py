@@ -12,6 +12,7 @@ between our final dot and the server's answer is in doubt: RFC 5321 4.5.3.2.6, R
 | DATA | Deferred: this person | Rejected | Unavailable |
 | after the final dot | Deferred: this person | Rejected | OutcomeUnknown |
 421 means anywhere: the server closes the connection; nothing of this message was accepted.
+A connection that served before and is gone before the message was sent is Stale: try a new one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import smtplib
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from delivery.providers.base import (
     CONNECT_TIMEOUT_S,
@@ -35,7 +36,8 @@ from delivery.providers.classifying import clip
 
 FINAL_DOT_TIMEOUT_S = 60.0
 """How long to wait for the answer to a whole message; filters in a relay work in that time."""
-_CLOSING = 421
+_OK, _WILL_FORWARD, _GO_ON = 250, 251, 354
+_CLOSING, _LOGIN_WANTED, _TOO_BIG = 421, 530, 552
 _QUEUED_AS = re.compile(r"queued as ([A-Za-z0-9-]+)", re.IGNORECASE)
 _ACCOUNT_AT_RCPT = re.compile(r"relay|authenticat|auth required|log ?in", re.IGNORECASE)
 
@@ -45,7 +47,7 @@ class Deferred(Unavailable):
 
 
 class Stale(Unavailable):
-    """The server hung up between two messages; a new connection may well do."""
+    """The server hung up before it got the message; a new connection may well do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +71,23 @@ class Session:
         self._smtp = _open(server)
         self.is_8bit = self._smtp.has_extn("8bitmime")
         self._has_size = self._smtp.has_extn("size")
+        self._is_pipelining = self._smtp.has_extn("pipelining")
         self._is_used = False
         self._is_dirty = False
+        """The last message was refused half-way: the server still holds its envelope."""
         self._is_lost = False
 
     def deliver(self, sender: str, recipient: str, data: bytes) -> str:
         """Hand over one message; return the server's queue id, or '' if it tells none."""
-        self._mail(self._mail_from(sender, data))
-        self._is_used = self._is_dirty = True
-        self._envelope(recipient)
+        was_used, self._is_used = self._is_used, True
+        try:
+            self._begin(self._mail_from(sender, data), f"RCPT TO:<{recipient}>")
+        except _Gone as error:
+            raise (Stale if was_used else Unavailable)(str(error)) from None
         code, text = self._content(data)
         self._is_dirty = False
         if code != 250:
-            raise self._refusal(code, text)
+            raise _refusal(code, text)
         found = _QUEUED_AS.search(text)
         return found.group(1) if found else ""
 
@@ -100,26 +106,31 @@ class Session:
             options += " BODY=8BITMIME"
         return f"MAIL FROM:<{sender}>{options}"
 
-    def _envelope(self, recipient: str) -> None:
-        code, text = self._command(f"RCPT TO:<{recipient}>")
-        if code not in (250, 251):
-            raise self._recipient_refusal(code, text)
-        code, text = self._command("DATA")
-        if code != 354:
-            raise self._refusal(code, text)
+    def _begin(self, mail: str, rcpt: str) -> None:
+        """Say who writes to whom. All of it in one go if the server allows that (RFC 2920)."""
+        commands = ["RSET"] * self._is_dirty + [mail, rcpt, "DATA"]
+        self._is_dirty = True
+        if self._is_pipelining:
+            self._say("\r\n".join(commands))
+        for number, command in enumerate(commands, start=1):
+            if not self._is_pipelining:
+                self._say(command)
+            code, text = self._hear(command)
+            refused = _judge(command, code, text)
+            if refused:
+                if self._is_pipelining:
+                    self._void(len(commands) - number)
+                raise refused
 
-    def _mail(self, line: str) -> None:
-        """Begin a message. Servers close idle connections, and close after so many messages."""
+    def _void(self, answers: int) -> None:
+        """Hear the answers to commands that a refusal has made void; end a message begun so."""
         try:
-            if self._is_dirty:
-                self._command("RSET")  # The last message was refused half-way.
-            code, text = self._command(line)
-        except Unavailable as error:
-            raise (Stale(str(error)) if self._is_used else error) from None
-        if code == _CLOSING and self._is_used:
-            raise Stale(_sentence(code, text))
-        if code != 250:
-            raise _sender_refusal(code, text)
+            heard = [self._hear("the end")[0] for _ in range(answers)]
+            if heard and heard[-1] == _GO_ON:
+                self._say(".")
+                self._hear("the end")
+        except _Gone:
+            return  # What was refused stays refused; the next message needs a new connection.
 
     def _content(self, data: bytes) -> tuple[int, str]:
         """Send the message; from here on silence means doubt."""
@@ -135,29 +146,71 @@ class Session:
             raise OutcomeUnknown(f"No answer after the message was sent: {words}.") from None
         return answer
 
-    def _command(self, line: str) -> tuple[int, str]:
-        """Send one command before the message; failing here is certainly not accepted."""
+    def _say(self, line: str) -> None:
         try:
-            self._smtp.putcmd(line)
-            return _read(self._smtp)
+            self._smtp.send(f"{line}\r\n")
+        except (smtplib.SMTPException, OSError) as error:
+            self._lose(line, error)
+
+    def _hear(self, command: str) -> tuple[int, str]:
+        """Return the answer to a command before the message. Raises _Gone, also for a 421."""
+        try:
+            code, text = _read(self._smtp)
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            self._is_lost, verb = True, line.split(" ")[0]
-            raise Unavailable(f"The mail server went away at {verb}: {_words(error)}.") from None
+            self._lose(command, error)
+        if code == _CLOSING:
+            self._is_lost = True
+            raise _Gone(_sentence(code, text))
+        return code, text
+
+    def _lose(self, command: str, error: Exception) -> NoReturn:
+        self._is_lost = True
+        at = command.partition(" ")[0]
+        raise _Gone(f"The mail server went away at {at}: {_words(error)}.") from None
 
     def _set_timeout(self, seconds: float) -> None:
         sock: Any = self._smtp.sock
         if sock is not None:
             sock.settimeout(seconds)
 
-    def _recipient_refusal(self, code: int, text: str) -> ProviderError:
-        if code == 530 or (code >= 500 and _ACCOUNT_AT_RCPT.search(text)):
-            return Unavailable(_sentence(code, text), is_account_fault=True)
-        return self._refusal(code, text)
 
-    def _refusal(self, code: int, text: str) -> ProviderError:
-        if code == _CLOSING:
-            return Unavailable(_sentence(code, text))
-        return Rejected(_sentence(code, text)) if code >= 500 else Deferred(_sentence(code, text))
+class _Gone(Exception):
+    """The connection is lost, and nothing of the message was sent."""
+
+
+# --- What an answer means ---------------------------------------------------------------
+
+
+def _judge(command: str, code: int, text: str) -> ProviderError | None:
+    """Return why an answer before the message refuses it, or None if it does not."""
+    if command.startswith("MAIL"):
+        return None if code == _OK else _sender_refusal(code, text)
+    if command.startswith("RCPT"):
+        return None if code in (_OK, _WILL_FORWARD) else _recipient_refusal(code, text)
+    if command == "DATA":
+        return None if code == _GO_ON else _refusal(code, text)
+    return None
+
+
+def _sender_refusal(code: int, text: str) -> ProviderError:
+    if code == _TOO_BIG:
+        return Rejected(_sentence(code, text))
+    return Unavailable(_sentence(code, text), is_account_fault=code >= 500)
+
+
+def _recipient_refusal(code: int, text: str) -> ProviderError:
+    if code == _LOGIN_WANTED or (code >= 500 and _ACCOUNT_AT_RCPT.search(text)):
+        return Unavailable(_sentence(code, text), is_account_fault=True)
+    return _refusal(code, text)
+
+
+def _refusal(code: int, text: str) -> ProviderError:
+    if code == _CLOSING:
+        return Unavailable(_sentence(code, text))
+    return Rejected(_sentence(code, text)) if code >= 500 else Deferred(_sentence(code, text))
+
+
+# --- Connecting -------------------------------------------------------------------------
 
 
 def _open(server: Server) -> smtplib.SMTP:
@@ -208,12 +261,6 @@ def _not_open(error: Exception) -> Unavailable:
     if isinstance(error, smtplib.SMTPResponseException):
         return Unavailable(_sentence(error.smtp_code, _text(error.smtp_error)))
     return Unavailable(f"No connection to the mail server: {_words(error)}.")
-
-
-def _sender_refusal(code: int, text: str) -> ProviderError:
-    if code == 552:
-        return Rejected(_sentence(code, text))
-    return Unavailable(_sentence(code, text), is_account_fault=code >= 500)
 
 
 def _sentence(code: int, text: str) -> str:

@@ -397,34 +397,51 @@ SMTP_RESULTS = [
 ]
 
 
+PLAIN = ["8BITMIME", "SIZE 10000000"]
+either_way = pytest.mark.parametrize(
+    "extensions", [PLAIN, [*PLAIN, "PIPELINING"]], ids=["one by one", "pipelining"]
+)
+
+
 def smtp_provider(server: SmtpServer, **changes: str) -> Provider:
     return esps.SmtpModel(server).build(**changes)
 
 
+@either_way
 @pytest.mark.parametrize(("stage", "said", "kind", "is_account_fault"), SMTP_ERRORS)
 def test_smtp_fails_for_all_who_are_left(
-    stage: str, said: str, kind: type[ProviderError], is_account_fault: bool
+    stage: str, said: str, kind: type[ProviderError], is_account_fault: bool, extensions: list[str]
 ) -> None:
-    with wire.smtp_server(script={stage: [said] * 3}) as server:
+    with wire.smtp_server(script={stage: [said] * 3}, extensions=extensions) as server:
         error = failure_of(smtp_provider(server), people=1)
 
     assert isinstance(error, kind)
     assert getattr(error, "is_account_fault", False) is is_account_fault
 
 
+@either_way
 @pytest.mark.parametrize(("stage", "said", "verdict"), SMTP_RESULTS)
-def test_smtp_refuses_one_and_goes_on(stage: str, said: str, verdict: Verdict) -> None:
-    with wire.smtp_server(script={stage: [said]}) as server:
+def test_smtp_refuses_one_and_goes_on(
+    stage: str, said: str, verdict: Verdict, extensions: list[str]
+) -> None:
+    with wire.smtp_server(script={stage: [said]}, extensions=extensions) as server:
         results = list(smtp_provider(server).send(small(2)))
 
     assert [result.verdict for result in results] == [verdict, Verdict.ACCEPTED]
     assert said[:3] in results[0].reason
+    assert [taken.recipient for taken in server.taken if taken.data] == ["ana1@example.com"]
     assert server.connections == 1
 
 
-def test_smtp_a_refusal_stands_even_if_the_server_then_hangs_up() -> None:
-    script = {"RCPT": ["550 5.1.1 no such user"], "RSET": [wire.DROP]}
-    with wire.smtp_server(script=script) as server:
+@pytest.mark.parametrize(
+    ("after", "extensions"),
+    [("RSET", PLAIN), ("RSET", [*PLAIN, "PIPELINING"]), ("DATA", [*PLAIN, "PIPELINING"])],
+)
+def test_smtp_a_refusal_stands_even_if_the_server_then_hangs_up(
+    after: str, extensions: list[str]
+) -> None:
+    script = {"RCPT": ["550 5.1.1 no such user"], after: [wire.DROP]}
+    with wire.smtp_server(script=script, extensions=extensions) as server:
         results = list(smtp_provider(server).send(small(2)))
 
     assert [result.verdict for result in results] == [Verdict.REJECTED, Verdict.ACCEPTED]
@@ -445,9 +462,14 @@ def test_smtp_doubt_about_one_message_leaves_the_later_ones_certainly_unsent() -
     assert server.verbs.count("MAIL") == 2
 
 
+@either_way
 @pytest.mark.parametrize("said", [wire.DROP, BYE])
-def test_smtp_reopens_a_connection_that_the_server_closed_between_messages(said: str) -> None:
-    with wire.smtp_server(script={"MAIL": ["250 ok", said]}) as server:
+@pytest.mark.parametrize("stage", ["MAIL", "RCPT"])
+def test_smtp_tries_a_new_connection_when_a_used_one_is_gone_before_the_message(
+    stage: str, said: str, extensions: list[str]
+) -> None:
+    script = {stage: ["250 ok", said]}
+    with wire.smtp_server(script=script, extensions=extensions) as server:
         results = list(smtp_provider(server).send(small(2)))
 
     assert {result.verdict for result in results} == {Verdict.ACCEPTED}
@@ -455,8 +477,10 @@ def test_smtp_reopens_a_connection_that_the_server_closed_between_messages(said:
     assert len(server.taken) == 2
 
 
-def test_smtp_never_sends_again_what_is_in_doubt() -> None:
-    with wire.smtp_server(script={"content": ["250 ok", wire.DROP]}) as server:
+@either_way
+def test_smtp_never_sends_again_what_is_in_doubt(extensions: list[str]) -> None:
+    script = {"content": ["250 ok", wire.DROP]}
+    with wire.smtp_server(script=script, extensions=extensions) as server:
         provider = smtp_provider(server)
         list(provider.send(small(1)))
         error = failure_of(provider, people=1)
