@@ -29,7 +29,6 @@ import ssl
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -37,9 +36,9 @@ import urllib3.exceptions as u3
 from anymail import exceptions as ax
 from botocore import exceptions as bx
 
+from delivery.providers import wording
 from delivery.providers.base import OutcomeUnknown, ProviderError, Rejected, Unavailable
 
-MAX_REASON = 300
 MAX_RETRY_AFTER = timedelta(hours=24)
 
 _ACCOUNT_STATUS = frozenset({401, 402, 403, 404, 405, 407})
@@ -113,14 +112,14 @@ def classify(error: BaseException, *, was_posted: bool) -> ProviderError:
     if fault:
         return _misconfigured(fault)
     if _first(chain, _NOT_CONNECTED) or any(map(_is_handshake, chain)):
-        return Unavailable(f"No connection to the provider: {_network_words(chain)}.")
+        return Unavailable(f"No connection to the provider: {wording.network(chain)}.")
     if isinstance(error, (ax.AnymailUnsupportedFeature, ax.AnymailSerializationError)):
         return Rejected("The provider's API cannot carry this message.")
     if _first(chain, (bx.ParamValidationError,)):
         return Rejected("The provider's API does not take a value of this message.")
     if not was_posted:
         return Rejected(f"The message could not be built ({type(error).__name__}).")
-    return OutcomeUnknown(f"No answer after sending: {_network_words(chain)}.")
+    return OutcomeUnknown(f"No answer after sending: {wording.network(chain)}.")
 
 
 def refusal(status: int, body: Any, headers: Mapping[str, str]) -> ProviderError:
@@ -128,7 +127,7 @@ def refusal(status: int, body: Any, headers: Mapping[str, str]) -> ProviderError
 
     `body` is the decoded JSON of the answer, or its text.
     """
-    reason = _sentence(status, explain(body))
+    reason = _sentence(status, wording.explain(body))
     code = body.get("ErrorCode") if isinstance(body, dict) else None
     if status in _WAIT_STATUS or code in POSTMARK_WAIT:
         return Unavailable(reason, retry_after=retry_after(headers))
@@ -139,35 +138,6 @@ def refusal(status: int, body: Any, headers: Mapping[str, str]) -> ProviderError
     if 300 <= status < 400:
         return Unavailable(f"{reason} The address of the API is wrong.", is_account_fault=True)
     return OutcomeUnknown(reason)
-
-
-def explain(body: Any) -> str:
-    """Return what the provider says in an error's body: SendGrid's, Mailgun's, Postmark's, SES's.
-
-    >>> explain({"errors": [{"message": "Bad name.", "field": "from.name"}]})
-    'from.name: Bad name.'
-    >>> explain({"ErrorCode": 405, "Message": "Out of credits."})
-    'Out of credits. (405)'
-    """
-    if not isinstance(body, dict):
-        return ""
-    errors = body.get("errors")
-    if isinstance(errors, list):
-        return "; ".join(_sendgrid_error(one) for one in errors[:3] if isinstance(one, dict))
-    message = body.get("Message") or body.get("message") or body.get("error") or ""
-    code = body.get("ErrorCode")
-    return f"{message} ({code})" if code else str(message)
-
-
-def clip(text: str) -> str:
-    """Return a reason fit to be stored: one line, short, no local part of any address.
-
-    >>> clip("refused: ana.lee@example.com")
-    'refused: …@example.com'
-    """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
-    line = re.sub(r"[^\s<>\"'=:;,()]+@(?=[\w.-])", "…@", line)
-    return line if len(line) <= MAX_REASON else line[: MAX_REASON - 1] + "…"
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
@@ -239,66 +209,13 @@ def _blames_sender(body: Any) -> bool:
     return bool(re.match(r"('from' parameter|(Invalid|Error parsing) 'From')", text, re.IGNORECASE))
 
 
-def _sendgrid_error(error: Mapping[str, Any]) -> str:
-    field, message = error.get("field"), error.get("message")
-    return f"{field}: {message}" if field else str(message)
-
-
 def _sentence(status: int, said: str) -> str:
-    return clip(f"The provider answered {status}: {said}" if said else f"It answered {status}.")
+    return wording.clip(f"The provider answered {status}" + (f": {said}" if said else "."))
 
 
 def _misconfigured(fault: BaseException) -> Unavailable:
-    words = _CONFIGURATION_WORDS.get(type(fault).__name__, "its settings are not complete")
+    words = wording.configuration(fault)
     return Unavailable(f"The account cannot be used: {words}.", is_account_fault=True)
-
-
-_CONFIGURATION_WORDS: Mapping[str, str] = MappingProxyType(
-    {
-        "InvalidURL": "the address of the API is not valid",
-        "MissingSchema": "the address of the API is not valid",
-        "InvalidSchema": "the address of the API is not valid",
-        "InvalidHeader": "the key contains a character that no key has",
-        "TooManyRedirects": "the address of the API leads elsewhere (a redirect)",
-        "NoCredentialsError": "it has no access key, and this machine has no role of its own",
-        "PartialCredentialsError": "of access key and secret one is missing",
-        "NoRegionError": "it has no region",
-        "InvalidRegionError": "its region is not a region",
-    }
-)
-
-
-def _network_words(chain: list[BaseException]) -> str:
-    """Return what happened on the network in our own words; texts of exceptions hold URLs."""
-    for kinds, words in _NETWORK_WORDS:
-        if _first(chain, kinds):
-            return words
-    return f"the connection failed ({type(chain[0]).__name__})"
-
-
-_NETWORK_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    ((u3.NameResolutionError, socket.gaierror), "its name was not found (DNS)"),
-    ((ConnectionRefusedError,), "connection refused"),
-    (
-        (requests.ConnectTimeout, u3.ConnectTimeoutError, bx.ConnectTimeoutError),
-        "time-out while connecting",
-    ),
-    ((ssl.SSLCertVerificationError,), "its certificate is not valid"),
-    ((ssl.SSLError, u3.SSLError), "TLS failed"),
-    (
-        (requests.ReadTimeout, u3.ReadTimeoutError, bx.ReadTimeoutError, TimeoutError),
-        "time-out while waiting for the answer",
-    ),
-    (
-        (
-            ConnectionError,
-            u3.ProtocolError,
-            requests.exceptions.ChunkedEncodingError,
-            bx.ConnectionClosedError,
-        ),
-        "the connection was closed",
-    ),
-)
 
 
 def _is_handshake(error: BaseException) -> bool:

@@ -45,9 +45,9 @@ from delivery.providers.base import (
     Unavailable,
     WebhookRequest,
 )
-from delivery.providers.classifying import clip
 from delivery.providers.mime import encode_words
 from delivery.providers.planning import Limits
+from delivery.providers.wording import clip
 
 _MAX_HEADER = 995
 

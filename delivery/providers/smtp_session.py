@@ -32,7 +32,7 @@ from delivery.providers.base import (
     Rejected,
     Unavailable,
 )
-from delivery.providers.classifying import clip
+from delivery.providers.wording import clip
 
 FINAL_DOT_TIMEOUT_S = 60.0
 """How long to wait for the answer to a whole message; filters in a relay work in that time."""

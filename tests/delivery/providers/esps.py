@@ -17,8 +17,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from delivery.providers import registry
-from delivery.providers.base import Account, Provider
+from delivery.providers.base import Account, Provider, ProviderError, Unavailable
 from tests.delivery.providers import wire
+from tests.delivery.providers.letters import small
 from tests.delivery.providers.wire import Answer, HttpServer, Request, SmtpServer, says
 
 SECRET = "a-secret-that-nobody-may-see"
@@ -375,3 +376,22 @@ def esp(kind: str) -> Iterator[Esp]:
     running: Any = wire.smtp_server() if kind == "smtp" else wire.http_server()
     with running as server:
         yield MODELS[kind](server)
+
+
+# --- Failing ------------------------------------------------------------------------------
+
+
+def failure_of(provider: Provider, people: int = 2) -> ProviderError:
+    """Return the error that sending a small batch ends in."""
+    try:
+        results = list(provider.send(small(people)))
+    except ProviderError as error:
+        return error
+    raise AssertionError(f"No error came, but {results}.")
+
+
+def check_not_connected(error: ProviderError, words: str) -> None:
+    """Check that the error says: nothing was sent, and it is not the settings' fault."""
+    assert isinstance(error, Unavailable)
+    assert not error.is_account_fault
+    assert words in str(error)
