@@ -24,6 +24,7 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     ),
     "Recover hand-offs of dead workers": ("delivery.tasks.sweep", timedelta(seconds=15)),
     "Apply events from providers": ("webhooks.tasks.apply_events", timedelta(seconds=2)),
+    "Settle messages in doubt": ("webhooks.tasks.settle_doubts", timedelta(seconds=30)),
     "Carry on imports": ("subscribers.tasks.run_imports", timedelta(seconds=5)),
 }
 """Name -> (task, every). Editable in the admin afterwards: only missing names are added."""

@@ -21,7 +21,7 @@ from delivery import counting
 from delivery.models import ProviderAccount, message_of
 from delivery.providers.base import Event as Heard
 from delivery.providers.base import EventType, Unparsable
-from subscribers.models import Subscriber, Suppression
+from subscribers.models import Suppression
 from webhooks import leaving
 from webhooks.marks import COMPLAINTS
 from webhooks.models import Event, RawRequest, WebhookCount
@@ -220,8 +220,6 @@ def _end_mail(consequences: Sequence[Consequence], now: datetime) -> None:
         if group:
             rows = [(each.address_key, reason, _source(each, names)) for each in group]
             Suppression.objects.suppress_many(rows, now)
-            people = [each.subscriber for each in group if each.subscriber]
-            Subscriber.objects.close(people, reason, now)
     if left:
         leaving.leave_many(left, now)
 

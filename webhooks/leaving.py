@@ -15,18 +15,22 @@ from django.db import transaction
 
 from campaigns.models import Campaign
 from delivery.models import Message
+from subscribers import consenting
 from subscribers.models import Subscriber, Subscription, Suppression
 from webhooks.querysets import Consequence
+
+SOURCE = "unsubscribed by a mail"
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a person has left by a mail."""
+    """What a person has left by a mail: these lists, or everything, which ended these."""
 
     lists: tuple[int, ...] = ()
     everything: bool = False
 
 
+@transaction.atomic
 def leave(message: Message, *, everything: bool, now: datetime) -> Left:
     """Unsubscribe the person of one message; return what they have left, now or before."""
     wish = Consequence(
@@ -37,76 +41,92 @@ def leave(message: Message, *, everything: bool, now: datetime) -> Left:
         address_key=bytes(message.address_key),
         mailed_at=message.created_at,
     )
-    with transaction.atomic():
-        return leave_many([wish], now)[0]
+    if leave_many([wish], now):
+        return _everything_of(message)
+    return Left(tuple(_ended_by([wish], _lists_of([wish])[wish])[message.subscriber_id or 0]))
 
 
-def leave_many(wishes: Sequence[Consequence], now: datetime) -> list[Left]:
-    """Let people leave; return what each has left. To repeat it changes nothing."""
-    lists = _lists_of({wish.campaign for wish in wishes if wish.campaign})
-    by_campaign: dict[int | None, list[Consequence]] = defaultdict(list)
-    for wish in wishes:
-        by_campaign[wish.campaign if lists.get(wish.campaign or 0) else None].append(wish)
-    left: dict[Consequence, Left] = {}
-    for campaign, group in sorted(by_campaign.items(), key=lambda item: item[0] or 0):
-        left.update(_leave_lists(group, lists.get(campaign or 0, []), now))
-    _leave_everything([wish for wish in wishes if left[wish].everything], now)
-    return [left[wish] for wish in wishes]
+def leave_many(wishes: Sequence[Consequence], now: datetime) -> list[Consequence]:
+    """Let people leave, in the caller's transaction; return those who left everything.
 
-
-def _lists_of(campaigns: Collection[int]) -> dict[int, list[int]]:
-    rows = Campaign.objects.filter(pk__in=campaigns).values_list("pk", "audience")
-    return {pk: audience.get("lists", []) for pk, audience in rows}
-
-
-def _leave_lists(
-    wishes: Sequence[Consequence], lists: Collection[int], now: datetime
-) -> dict[Consequence, Left]:
-    """End subscriptions to these lists; who has none to end leaves everything.
-
-    A list left before the mail was made does not count: the person got this mail in another way.
+    To repeat it changes nothing.
     """
+    people = sorted({wish.subscriber for wish in wishes if wish.subscriber})
+    # Everybody locks people before subscriptions.
+    list(Subscriber.objects.select_for_update().filter(pk__in=people).order_by("pk"))
+    by_lists: dict[tuple[int, ...], list[Consequence]] = defaultdict(list)
+    for wish, lists in _lists_of(wishes).items():
+        by_lists[lists].append(wish)
+    rest = [wish for lists, group in by_lists.items() for wish in _end(group, lists, now)]
+    persons = Subscriber.objects.in_bulk([wish.subscriber for wish in rest if wish.subscriber])
+    for wish in rest:
+        if wish.subscriber in persons:
+            consenting.unsubscribe(persons[wish.subscriber], [], now, SOURCE)
+        else:
+            consenting.suppress(wish.address_key, Suppression.Reason.UNSUBSCRIBED, SOURCE, now)
+    return rest
+
+
+def _lists_of(wishes: Sequence[Consequence]) -> dict[Consequence, tuple[int, ...]]:
+    """Return the lists that each person wants to leave; none of them means everything."""
+    campaigns = {wish.campaign for wish in wishes if wish.campaign}
+    rows = Campaign.objects.filter(pk__in=campaigns).values_list("pk", "audience")
+    lists = {pk: tuple(audience.get("lists", [])) for pk, audience in rows}
+    return {wish: lists.get(wish.campaign or 0, ()) for wish in wishes}
+
+
+def _end(wishes: Sequence[Consequence], lists: Collection[int], now: datetime) -> list[Consequence]:
+    """End subscriptions to these lists; return those who have none to end."""
     gone = Subscription.Status.UNSUBSCRIBED
     people = [wish.subscriber for wish in wishes if wish.subscriber]
-    rows = Subscription.objects.filter(subscriber__in=people, list__in=lists).order_by()
+    rows = Subscription.objects.filter(subscriber__in=people, list__in=lists)
     rows.exclude(status=gone).update(status=gone, changed_at=now)
-    ended: dict[int, list[tuple[int, datetime]]] = defaultdict(list)
-    for person, each, when in rows.filter(status=gone).values_list(
-        "subscriber", "list", "changed_at"
-    ):
-        ended[person].append((each, when))
-    return {wish: _left(ended[wish.subscriber or 0], wish.mailed_at) for wish in wishes}
+    ended = _ended_by(wishes, lists)
+    return [wish for wish in wishes if not ended[wish.subscriber or 0]]
 
 
-def _left(ended: Sequence[tuple[int, datetime]], since: datetime) -> Left:
-    lists = tuple(sorted(each for each, when in ended if when >= since))
-    return Left(lists, everything=not lists)
+def _ended_by(wishes: Sequence[Consequence], lists: Collection[int]) -> dict[int, list[int]]:
+    """Return the lists that each person has left since they were mailed.
 
-
-def _leave_everything(wishes: Sequence[Consequence], now: datetime) -> None:
-    if not wishes:
-        return
-    reason = Suppression.Reason.UNSUBSCRIBED
-    Suppression.objects.suppress_many(
-        [(wish.address_key, reason, "The person unsubscribed by a mail") for wish in wishes], now
+    One left before does not count: the person got this mail in another way.
+    """
+    mailed_at = {wish.subscriber: wish.mailed_at for wish in wishes}
+    rows = Subscription.objects.filter(
+        subscriber__in=[person for person in mailed_at if person],
+        list__in=lists,
+        status=Subscription.Status.UNSUBSCRIBED,
     )
-    people = [wish.subscriber for wish in wishes if wish.subscriber]
-    Subscriber.objects.close(people, Subscriber.Status.UNSUBSCRIBED, now)
+    ended: dict[int, list[int]] = defaultdict(list)
+    for person, each, when in rows.values_list("subscriber", "list", "changed_at"):
+        if when >= mailed_at[person]:
+            ended[person].append(each)
+    return ended
 
 
+def _everything_of(message: Message) -> Left:
+    """Return the lists that ended when the person left everything: both bear the same time."""
+    person = Subscriber.objects.filter(pk=message.subscriber_id or 0).first()
+    if person is None or person.status != Subscriber.Status.UNSUBSCRIBED:
+        return Left(everything=True)
+    ended = Subscription.objects.filter(
+        subscriber=person,
+        status=Subscription.Status.UNSUBSCRIBED,
+        changed_at=person.status_changed_at,
+    )
+    return Left(tuple(ended.values_list("list", flat=True)), everything=True)
+
+
+@transaction.atomic
 def come_back(message: Message, left: Left, now: datetime) -> None:
     """Undo what `leave` did. Bounces, complaints and the team's blocks stay."""
-    with transaction.atomic():
-        gone = Subscription.objects.filter(
-            subscriber=message.subscriber_id,
-            list__in=left.lists,
-            status=Subscription.Status.UNSUBSCRIBED,
-        )
-        gone.update(status=Subscription.Status.ACTIVE, changed_at=now)
-        if left.everything:
-            Suppression.objects.filter(
-                address_key=message.address_key, reason=Suppression.Reason.UNSUBSCRIBED
-            ).delete()
-            Subscriber.objects.filter(
-                pk=message.subscriber_id or 0, status=Subscriber.Status.UNSUBSCRIBED
-            ).update(status=Subscriber.Status.ACTIVE, status_changed_at=now, updated_at=now)
+    if left.everything:
+        unsubscribed = Suppression.Reason.UNSUBSCRIBED
+        key = bytes(message.address_key)
+        for suppression in Suppression.objects.filter(address_key=key, reason=unsubscribed):
+            consenting.lift(suppression, now)
+    gone = Subscription.objects.filter(
+        subscriber=message.subscriber_id,
+        list__in=left.lists,
+        status=Subscription.Status.UNSUBSCRIBED,
+    )
+    gone.update(status=Subscription.Status.ACTIVE, changed_at=now)

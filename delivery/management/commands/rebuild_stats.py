@@ -1,0 +1,29 @@
+"""Count the messages of campaigns anew, and say where the counters were wrong."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from campaigns.models import Campaign
+from delivery import counting
+
+
+class Command(BaseCommand):
+    help = "Recount what became of a campaign's messages (default: of all campaigns')."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("campaign", nargs="?", type=int, help="The number of one campaign.")
+
+    def handle(self, *_: Any, campaign: int | None, **__: Any) -> None:
+        rows = Campaign.objects.order_by("pk")
+        if campaign is not None:
+            rows = rows.filter(pk=campaign)
+            if not rows.exists():
+                raise CommandError(f"There is no campaign {campaign}.")
+        for pk, name in rows.values_list("pk", "name"):
+            wrong = counting.rebuild(pk)
+            found = ", ".join(f"{counter} {by:+}" for counter, by in wrong.items())
+            self.stdout.write(f"Campaign {pk} ({name}): {found or 'right as it was'}")
