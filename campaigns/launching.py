@@ -49,12 +49,7 @@ def source_of(campaign: Campaign) -> rendering.Source:
 
 def problems(campaign: Campaign) -> list[Problem]:
     """Return everything that keeps a draft from being launched, in the order people fill it in."""
-    found = []
-    choice = targeting.choice_of(campaign)
-    if not choice.get("lists") and not choice.get("segments"):
-        found.append(Problem("lists", "Choose at least one list or segment to send to."))
-    elif not targeting.audience(choice).exists():
-        found.append(Problem("lists", "Nobody in the chosen audience may be mailed."))
+    found = _audience_problems(targeting.choice_of(campaign))
     if not campaign.from_email:
         found.append(Problem("from_email", "Give the sender's address."))
     if not campaign.from_name:
@@ -64,6 +59,17 @@ def problems(campaign: Campaign) -> list[Problem]:
     else:
         found += content_problems(source_of(campaign), campaign)
     return found
+
+
+def _audience_problems(choice: targeting.Choice) -> list[Problem]:
+    if not choice.get("lists") and not choice.get("segments"):
+        return [Problem("lists", "Choose at least one list or segment to send to.")]
+    try:
+        is_empty = not targeting.audience(choice).exists()
+    except InvalidInput as error:  # a field that a segment asks for is gone
+        return [Problem("lists", f"A chosen segment cannot be used: {error}")]
+    sentence = "Nobody in the chosen audience may be mailed."
+    return [Problem("lists", sentence)] if is_empty else []
 
 
 def content_problems(source: rendering.Source, campaign: Campaign | None) -> list[Problem]:

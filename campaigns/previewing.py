@@ -24,7 +24,19 @@ def preview(
     names, constants = personalising.known_names(), personalising.constants_of(campaign)
     compiled = rendering.compile_source(source, names=names, constants=constants)
     url = personalising.unsubscribe_url(personalising.TEST_MESSAGE)
-    return compiled.render(personalising.context_of(person or Subscriber(**SAMPLE), url))
+    return compiled.render(personalising.context_of(person or sample(), url))
+
+
+def sample() -> Subscriber:
+    """Return an invented person, not stored."""
+    return Subscriber(**SAMPLE)
+
+
+def find_person(beginning: str) -> Subscriber | None:
+    """Return the first person whose address begins so; None without such, or for nothing."""
+    term = beginning.strip().lower()
+    people = Subscriber.objects.filter(email__startswith=term).order_by("email")
+    return people.first() if term else None
 
 
 def preview_campaign(campaign: Campaign, person: Subscriber | None) -> rendering.Rendered:

@@ -7,18 +7,22 @@ A choice is plain JSON, so that it can be frozen at launch:
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.cache import cache
 from django.db.models import Count, Max, Q
 
 from campaigns.models import Campaign
 from subscribers import segmenting
-from subscribers.models import Segment, Subscriber, Subscription
+from subscribers.models import MailingList, Segment, Subscriber, Subscription
 from subscribers.querysets import SubscriberQuerySet
 
 Choice = dict[str, Any]
+MEASURED_FOR_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,26 @@ def choice_of(campaign: Campaign) -> Choice:
     """Return what is chosen now: of a draft as edited, later as frozen."""
     if campaign.audience:
         return dict(campaign.audience)
+    return choose(
+        campaign.lists.all(),
+        campaign.segments.all(),
+        campaign.excluded_lists.all(),
+        campaign.excluded_segments.all(),
+    )
+
+
+def choose(
+    lists: Iterable[MailingList],
+    segments: Iterable[Segment],
+    excluded_lists: Iterable[MailingList],
+    excluded_segments: Iterable[Segment],
+) -> Choice:
+    """Return the choice of these lists and segments."""
     return {
-        "lists": list(campaign.lists.values_list("pk", flat=True)),
-        "segments": _rules(campaign.segments.all()),
-        "excluded_lists": list(campaign.excluded_lists.values_list("pk", flat=True)),
-        "excluded_segments": _rules(campaign.excluded_segments.all()),
+        "lists": [each.pk for each in lists],
+        "segments": _rules(segments),
+        "excluded_lists": [each.pk for each in excluded_lists],
+        "excluded_segments": _rules(excluded_segments),
     }
 
 
@@ -75,6 +94,17 @@ def measure(choice: Choice) -> Audience:
     if active > reached:
         left_out["On the suppression list"] = active - reached
     return Audience(chosen=active + sum(by_status.values()), reached=reached, left_out=left_out)
+
+
+def measured(choice: Choice) -> Audience:
+    """Return `measure(choice)`, at most MEASURED_FOR_S old: for pages that are looked at again."""
+    text = json.dumps(choice, sort_keys=True)
+    key = f"audience:{hashlib.sha256(text.encode()).hexdigest()}"
+    known: Audience | None = cache.get(key)
+    if known is None:
+        known = measure(choice)
+        cache.set(key, known, MEASURED_FOR_S)
+    return known
 
 
 def waiting_on_lists(choice: Choice) -> dict[str, int]:

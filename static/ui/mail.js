@@ -37,6 +37,17 @@ const startPreview = (box) => {
     }
   };
 
+  // A desktop is wider than the space beside a form: the mail is laid out at 640 px and scaled.
+  const fit = () => {
+    const stage = find("[data-stage]");
+    const scale = stage.dataset.stage === "desktop" ? Math.min(1, stage.clientWidth / 640) : 1;
+    frame.style.width = scale < 1 ? "640px" : "";
+    frame.style.height = scale < 1 ? `${620 / scale}px` : "";
+    frame.style.transform = scale < 1 ? `scale(${scale})` : "";
+    stage.classList.toggle("ui-scaled", scale < 1);
+  };
+  new ResizeObserver(fit).observe(find("[data-stage]"));
+
   const soon = () => {
     clearTimeout(timer);
     timer = setTimeout(load, 400);
@@ -56,6 +67,7 @@ const startPreview = (box) => {
       find("[data-stage]").dataset.stage = view;
       frame.hidden = view === "text";
       find("[data-text]").hidden = view !== "text";
+      fit();
     });
   }
   load();

@@ -1,0 +1,56 @@
+"""Forms that look like our pages, and the form of a template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from campaigns import personalising, rendering
+from campaigns.models import Template
+
+_BOXES = (forms.CheckboxInput, forms.CheckboxSelectMultiple, forms.RadioSelect)
+
+
+class Styled:
+    """Give the fields of a form our looks; boxes keep their own."""
+
+    fields: dict[str, forms.Field]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            if not isinstance(field.widget, _BOXES):
+                field.widget.attrs.setdefault("class", "ui-input")
+
+
+class TemplateForm(Styled, forms.ModelForm):
+    """A template is saved only if every mail can be made of it."""
+
+    class Meta:
+        model = Template
+        fields = ["name", "format", "subject", "preheader", "body", "text"]
+        widgets = {
+            "body": forms.Textarea(attrs={"rows": 28, "spellcheck": "false", "wrap": "off"}),
+            "text": forms.Textarea(attrs={"rows": 8}),
+        }
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        if not self.errors:
+            names, constants = personalising.known_names(), personalising.constants_of(None)
+            for problem in rendering.problems(source_in(data), names, constants):
+                self.add_error(problem.part, str(problem))
+        return data
+
+
+def source_in(data: Any) -> rendering.Source:
+    """Return what a form, or a POST of one, says."""
+    is_html = data.get("format") == Template.Format.HTML
+    return rendering.Source(
+        subject=data.get("subject", ""),
+        preheader=data.get("preheader", ""),
+        body=data.get("body", ""),
+        format="html" if is_html else "mjml",
+        text=data.get("text", ""),
+    )
