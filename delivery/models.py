@@ -117,6 +117,18 @@ class ProviderAccount(models.Model):
         kind = registry.KINDS[self.kind]
         return min(self.batch_size or kind.default_batch, kind.max_batch)
 
+    def pause(self) -> None:
+        """Give it no more mail until it is resumed."""
+        self._switch(self.Status.PAUSED)
+
+    def resume(self) -> None:
+        """Give it mail again, at once."""
+        self._switch(self.Status.ACTIVE, failures=0, cooling_until=None)
+
+    def _switch(self, status: str, **fields: Any) -> None:
+        type(self).objects.filter(pk=self.pk).update(status=status, **fields)
+        self.status = status
+
     def cool(self, error: str, now: datetime, wish: timedelta | None = None) -> None:
         """Leave this account alone for a while: 5 s, doubling up to 5 min, or as it wishes."""
         pause = max(wish or timedelta(0), min(_COOL_FIRST * 2 ** min(self.failures, 8), _COOL_MOST))

@@ -8,7 +8,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Min, Q, Sum
 
-from delivery.models import Handoff, Message, ProviderAccount
+from delivery.models import CampaignStat, Handoff, Message, ProviderAccount
+from delivery.reports import COUNTERS, Totals
 
 HEALTH_WINDOW = timedelta(hours=1)
 _SLOW_AFTER_S = 300.0
@@ -50,6 +51,16 @@ def health_of(account: ProviderAccount, now: datetime) -> dict[str, Any]:
         "accepted": row["accepted"] or 0,
         "latency_s": latency.total_seconds() if latency else None,
         "cooling": bool(account.cooling_until and account.cooling_until > now),
+    }
+
+
+def volumes(since: datetime) -> dict[int, Totals]:
+    """Return account -> what became of the campaign mail it has carried since then."""
+    rows = CampaignStat.objects.filter(hour__gte=since).order_by().values("provider_id")
+    sums = {name: Sum(name) for name in COUNTERS}
+    return {
+        row["provider_id"]: Totals(**{name: row[f"sum_{name}"] or 0 for name in COUNTERS})
+        for row in rows.annotate(**{f"sum_{name}": total for name, total in sums.items()})
     }
 
 

@@ -6,7 +6,7 @@ Cheap at any size: sums of hourly counters, and partial indexes for what went wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
@@ -84,7 +84,7 @@ def totals(campaign: Campaign) -> Totals:
 
 
 def totals_by(campaign: Campaign, column: str) -> dict[str, Totals]:
-    """Return the totals per `provider__name`, `mailbox` or `hour`: largest first, hours in order."""
+    """Return the totals per `provider__name`, `mailbox` or `hour`: largest first, hours in turn."""
     rows = CampaignStat.objects.filter(campaign=campaign).order_by().values(column)
     grouped = {str(row.pop(column)): _totals(row) for row in rows.annotate(**_sums())}
     if column == "hour":
@@ -126,6 +126,28 @@ def speed_of(campaign: Campaign, now: datetime) -> float:
     recent = Handoff.objects.filter(campaign=campaign, finished_at__gt=since)
     accepted: int = recent.aggregate(sum=Sum("accepted"))["sum"] or 0
     return accepted / max((now - since).total_seconds(), 1.0)
+
+
+def usual_speed() -> float | None:
+    """Return messages per second of the campaign finished last, None before the first."""
+    last = Campaign.objects.filter(status=Campaign.Status.SENT).order_by("-finished_at").first()
+    if last is None or last.launched_at is None or last.finished_at is None:
+        return None
+    took = (last.finished_at - last.launched_at).total_seconds()
+    return totals(last).sent / max(took, 1.0) or None
+
+
+def totals_of(campaigns: Collection[int]) -> dict[int, Totals]:
+    """Return campaign -> totals, in one statement; those without numbers have zeros."""
+    rows = CampaignStat.objects.filter(campaign__in=campaigns).order_by().values("campaign_id")
+    counted = {row.pop("campaign_id"): _totals(row) for row in rows.annotate(**_sums())}
+    return {pk: counted.get(pk, Totals()) for pk in campaigns}
+
+
+def totals_by_hour(since: datetime) -> dict[datetime, Totals]:
+    """Return the totals of all campaigns per hour from `since` on, in order."""
+    rows = CampaignStat.objects.filter(hour__gte=since).order_by("hour").values("hour")
+    return {row.pop("hour"): _totals(row) for row in rows.annotate(**_sums())}
 
 
 def in_flight(campaign: Campaign) -> int:

@@ -1,0 +1,390 @@
+"""Campaigns: the list, and one page per campaign from draft to report."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from kombu.exceptions import OperationalError as BrokerGone
+
+from campaigns import copying, launching, previewing, targeting
+from campaigns.admin import previews
+from campaigns.models import Campaign
+from delivery import proofing, reports, tasks
+from delivery.admin import drafts, exporting, progress
+from delivery.admin.forms import STEP_FORMS, AudienceForm, ContentForm, NameForm, TestForm
+from delivery.models import ProviderAccount
+from emailplatform.admin import Button, Empty, KeysetChangeList, PageAdmin
+from emailplatform.errors import DomainError, InvalidInput
+from emailplatform.formats import ago, badge, number, share
+
+Status = Campaign.Status
+TONES = {
+    Status.DRAFT: "quiet",
+    Status.SCHEDULED: "info",
+    Status.SENDING: "info",
+    Status.PAUSED: "warn",
+    Status.SENT: "ok",
+    Status.CANCELLED: "bad",
+}
+
+
+class CampaignList(KeysetChangeList):
+    """Reads the numbers of the page's campaigns in two statements."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = self.result_list
+        pks = [row.pk for row in rows]
+        totals, sizes = reports.totals_of(pks), progress.sizes(pks)
+        for row in rows:
+            row.totals, row.size = totals[row.pk], sizes.get(row.pk, 0)
+
+
+@admin.register(Campaign)
+class CampaignAdmin(PageAdmin):
+    keyset = True
+    intro = "Mailings to many people: drafts, what is going out, and what became of it."
+    add_label = "New campaign"
+    list_display = [
+        "campaign",
+        "state",
+        "sent_count",
+        "delivered_rate",
+        "opened_rate",
+        "clicked_rate",
+        "when",
+    ]
+    list_filter = ["status"]
+    search_fields = ["name"]
+    actions = None
+    empty = Empty(
+        "campaign",
+        "No campaigns yet",
+        "A campaign is one mail to many people: choose who gets it and what it says, look at it "
+        "as any of them, and send it when the check is green.",
+        "New campaign",
+        "admin:campaigns_campaign_add",
+    )
+
+    class Media:
+        css = {"all": ["ui/mail.css"]}
+        js = ["ui/mail.js"]
+
+    # --- The list ------------------------------------------------------------------------
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return CampaignList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
+        return super().get_queryset(request).select_related("template")
+
+    @admin.display(description="Campaign")
+    def campaign(self, campaign: Campaign) -> SafeString:
+        subject = campaign.subject or (campaign.template.subject if campaign.template else "")
+        line = format_html('<br><span class="ui-quiet-text ui-small">{}</span>', subject)
+        return format_html("{}{}", campaign.name, line if subject else "")
+
+    @admin.display(description="State")
+    def state(self, campaign: Campaign) -> SafeString:
+        return badge(campaign.get_status_display(), TONES[Status(campaign.status)])
+
+    @admin.display(description="Sent")
+    def sent_count(self, campaign: Any) -> str:
+        if not campaign.size:
+            return "–"
+        is_all = campaign.totals.sent == campaign.size
+        sent = number(campaign.totals.sent)
+        return sent if is_all else f"{sent} of {number(campaign.size)}"
+
+    @admin.display(description="Delivered")
+    def delivered_rate(self, campaign: Any) -> SafeString | str:
+        return _rate(campaign.totals.delivered, campaign.totals.sent)
+
+    @admin.display(description="Opened")
+    def opened_rate(self, campaign: Any) -> SafeString | str:
+        return _rate(campaign.totals.opened, campaign.totals.delivered)
+
+    @admin.display(description="Clicked")
+    def clicked_rate(self, campaign: Any) -> SafeString | str:
+        return _rate(campaign.totals.clicked, campaign.totals.delivered)
+
+    @admin.display(description="When")
+    def when(self, campaign: Campaign) -> SafeString | str:
+        if campaign.launched_at:
+            return ago(campaign.launched_at)
+        if campaign.status == Status.SCHEDULED:
+            return format_html("Goes out {}", ago(campaign.send_at))
+        return format_html("Begun {}", ago(campaign.created_at))
+
+    # --- Addresses -----------------------------------------------------------------------
+
+    def own_urls(self) -> list[URLPattern]:
+        return [
+            self.page("<int:pk>/step/<slug:name>/", self.step, "step"),
+            self.page("<int:pk>/measure/", self.measure, "measure"),
+            self.page("<int:pk>/preview/", self.preview, "preview"),
+            self.page("<int:pk>/progress/", self.progress, "progress"),
+            self.page("<int:pk>/messages.csv", self.export, "export"),
+            self.deed("<int:pk>/test/", self.test, "test"),
+            self.deed("<int:pk>/launch/", self.launch, "launch"),
+            self.deed("<int:pk>/pause/", self.pause, "pause"),
+            self.deed("<int:pk>/resume/", self.resume, "resume"),
+            self.deed("<int:pk>/cancel/", self.cancel, "cancel"),
+            self.deed("<int:pk>/unschedule/", self.unschedule, "unschedule"),
+            self.deed("<int:pk>/duplicate/", self.duplicate, "duplicate", "add"),
+        ]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only drafts are deleted: what was sent stays known."""
+        is_draft = obj is None or obj.status == Status.DRAFT
+        return is_draft and super().has_delete_permission(request, obj)
+
+    # --- One campaign --------------------------------------------------------------------
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
+        """Ask for a name; everything else is on the campaign's page."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = NameForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            campaign = copying.begin(form.cleaned_data["name"], request.user)
+            self.log_addition(request, campaign, "Begun.")
+            return redirect(self.url("step", campaign.pk, "audience"))
+        return self.render(request, "admin/delivery/campaign_new.html", "New campaign", form=form)
+
+    def show(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        """The page that fits the campaign's state."""
+        if campaign.status == Status.DRAFT:
+            name = drafts.first_open(launching.problems(campaign))
+            return redirect(self.url("step", campaign.pk, name))
+        if campaign.status == Status.SCHEDULED:
+            return self._scheduled(request, campaign)
+        is_under_way = campaign.status in {Status.SENDING, Status.PAUSED}
+        return (
+            self._under_way(request, campaign) if is_under_way else self._report(request, campaign)
+        )
+
+    def _page(
+        self, request: HttpRequest, name: str, campaign: Campaign, **context: Any
+    ) -> HttpResponse:
+        return self.render(
+            request,
+            f"admin/delivery/campaign_{name}.html",
+            campaign.name,
+            campaign,
+            tone=TONES[Status(campaign.status)],
+            **{"buttons": self._buttons(request, campaign), **context},
+        )
+
+    # --- Draft ---------------------------------------------------------------------------
+
+    def step(self, request: HttpRequest, campaign: Campaign, name: str) -> HttpResponse:
+        """Show one step of a draft, or save it and go to the next."""
+        if name not in drafts.STEPS:
+            raise Http404
+        if campaign.status != Status.DRAFT:
+            return self.back(request, campaign)
+        form = None
+        if name in STEP_FORMS:
+            form = STEP_FORMS[name](request.POST or None, instance=campaign)
+            if request.method == "POST" and self._is_saved(request, form):
+                names = list(drafts.STEPS)
+                return redirect(self.url("step", campaign.pk, names[names.index(name) + 1]))
+        shown = self.get_object_or_404(request, campaign.pk) if request.POST else campaign
+        problems = launching.problems(shown)  # of what is stored, not of what was refused
+        return self._page(
+            request,
+            f"step_{name}",
+            campaign,
+            form=form,
+            steps=drafts.steps(problems, name),
+            problems=problems,
+            **self._shown_at(name, shown, problems),
+        )
+
+    def _is_saved(self, request: HttpRequest, form: Any) -> bool:
+        if not self.has_change_permission(request, form.instance):
+            raise PermissionDenied
+        if not form.is_valid():
+            return False
+        form.save()
+        self.log_change(request, form.instance, [{"changed": {"fields": form.changed_data}}])
+        return True
+
+    def _shown_at(self, name: str, campaign: Any, problems: Any) -> dict[str, Any]:
+        """Return what a step shows beside its form."""
+        if name == "audience":
+            return drafts.measure(targeting.choice_of(campaign))
+        if name == "check":
+            return {"checks": drafts.checks(problems, campaign)}
+        if name == "send" and not problems:
+            return drafts.plan(campaign, targeting.measured(targeting.choice_of(campaign)))
+        return {}
+
+    def measure(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        """Show whom the ticked lists and segments reach, saved or not."""
+        form = AudienceForm(request.POST, instance=campaign)
+        found = drafts.measure(form.choice()) if form.is_valid() else {"audience": None}
+        return self.fragment(request, "admin/delivery/audience.html", "", **found)
+
+    def preview(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        """Show the mail with what the content step says right now; nothing is saved."""
+        if campaign.status == Status.DRAFT and "subject" in request.POST:
+            ContentForm(request.POST, instance=campaign).is_valid()  # fills in what is usable
+        try:
+            source = launching.source_of(campaign)
+        except launching.CannotLaunch as problem:
+            return previews.refused(str(problem))
+        return previews.answer(source, campaign, request.POST.get("person", ""))
+
+    def test(self, request: HttpRequest, campaign: Campaign) -> HttpResponse | None:
+        """Send the mail to an address of the team, as one person would get it."""
+        form = TestForm(request.POST)
+        if not form.is_valid():
+            raise InvalidInput("Write the address the test goes to.", param="to")
+        person = previewing.find_person(form.cleaned_data["person"]) or previewing.sample()
+        sentence = proofing.send_test(campaign, form.cleaned_data["to"], person, timezone.now())
+        self.message_user(request, sentence, messages.SUCCESS)
+        if campaign.status != Status.DRAFT:
+            return None
+        return redirect(self.url("step", campaign.pk, "content"))
+
+    # --- Deeds ---------------------------------------------------------------------------
+
+    def launch(self, request: HttpRequest, campaign: Campaign) -> HttpResponse | None:
+        """Send now, or at the time that is set."""
+        here = redirect(self.url("step", campaign.pk, "send"))
+        try:
+            self._confirm_number(request, campaign)
+            if campaign.send_at:
+                launching.schedule(campaign, campaign.send_at, timezone.now())
+                self.done(request, campaign, "Scheduled. Nothing goes out before that time.")
+            else:
+                launching.launch(campaign, timezone.now())
+                _nudge()
+                self.done(request, campaign, "Sending has begun. You may close this page.")
+        except DomainError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return here
+        return None
+
+    def _confirm_number(self, request: HttpRequest, campaign: Campaign) -> None:
+        """Raise InvalidInput unless a large send was confirmed with its number of people."""
+        if campaign.status != Status.DRAFT or launching.problems(campaign):
+            return
+        reached = targeting.measured(targeting.choice_of(campaign)).reached
+        typed = "".join(filter(str.isdecimal, request.POST.get("people", "")))
+        if reached > drafts.TYPE_ABOVE and typed != str(reached):
+            raise InvalidInput(
+                f"Not sent. Type the number of people, {number(reached)}, to say that you mean it."
+            )
+
+    def pause(self, request: HttpRequest, campaign: Campaign) -> None:
+        campaign.pause()
+        self.done(request, campaign, "Paused. What a provider already has goes on.")
+
+    def resume(self, request: HttpRequest, campaign: Campaign) -> None:
+        campaign.resume()
+        _nudge()
+        self.done(request, campaign, "Sending goes on.")
+
+    def cancel(self, request: HttpRequest, campaign: Campaign) -> None:
+        campaign.cancel(timezone.now())
+        _nudge()
+        self.done(request, campaign, "Stopped for good. Who had not been sent to gets nothing.")
+
+    def unschedule(self, request: HttpRequest, campaign: Campaign) -> None:
+        campaign.unschedule()
+        self.done(request, campaign, "Back to draft: nothing goes out until you send it.")
+
+    def duplicate(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        copy = copying.copy_of(campaign, request.user)
+        self.done(request, copy, f"{copy.name} is a new draft.")
+        return redirect(self.url("step", copy.pk, "audience"))
+
+    def _buttons(self, request: HttpRequest, campaign: Campaign) -> list[Button]:
+        """Return what makes sense in this state, the next step last."""
+        buttons = []
+        if self.has_add_permission(request):
+            url = self.url("duplicate", campaign.pk)
+            buttons.append(Button("Duplicate", url, "content_copy", post=True))
+        if campaign.status == Status.DRAFT and self.has_delete_permission(request, campaign):
+            buttons.append(Button("Delete", self.url("delete", campaign.pk), "delete", "danger"))
+        if self.has_change_permission(request, campaign):
+            buttons += self._moves(campaign)
+        return buttons
+
+    def _moves(self, campaign: Campaign) -> list[Button]:
+        stop = Button(
+            "Stop",
+            self.url("cancel", campaign.pk),
+            "stop_circle",
+            "danger",
+            post=True,
+            confirm="Stop this campaign for good? Who has not been sent to yet gets nothing.",
+        )
+        pause = Button("Pause", self.url("pause", campaign.pk), "pause", "primary", post=True)
+        resume = Button(
+            "Resume", self.url("resume", campaign.pk), "play_arrow", "primary", post=True
+        )
+        back = Button(
+            "Back to draft", self.url("unschedule", campaign.pk), "edit", "primary", post=True
+        )
+        moves = {Status.SENDING: [stop, pause], Status.PAUSED: [stop, resume]}
+        moves[Status.SCHEDULED] = [back]
+        return moves.get(Status(campaign.status), [])
+
+    # --- Scheduled, under way, over ------------------------------------------------------
+
+    def _scheduled(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        audience = targeting.measured(targeting.choice_of(campaign))
+        plan = drafts.plan(campaign, audience)
+        return self._page(request, "scheduled", campaign, **plan, state=campaign.status)
+
+    def _under_way(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        numbers = progress.progress(campaign)
+        return self._page(request, "sending", campaign, **numbers, state=campaign.status)
+
+    def progress(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        """The piece of the page that is read anew every two seconds."""
+        return self.fragment(
+            request,
+            "admin/delivery/progress.html",
+            campaign.status,
+            original=campaign,
+            **progress.progress(campaign),
+        )
+
+    def _report(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        has_providers = ProviderAccount.objects.exists()
+        facts = progress.report(campaign)
+        return self._page(request, "report", campaign, **facts, has_providers=has_providers)
+
+    def export(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        """Every message of the campaign as CSV, streamed."""
+        return exporting.messages_csv(campaign)
+
+
+def _rate(part: int, whole: int) -> SafeString | str:
+    """Return a share with the count behind it; a dash of nothing."""
+    if not whole:
+        return "–"
+    text = '{}<br><span class="ui-quiet-text ui-small">{}</span>'
+    return format_html(text, share(part, whole), number(part))
+
+
+def _nudge() -> None:
+    """Wake the workers now. Without a broker the next tick does it, or `manage.py dispatch`."""
+    with contextlib.suppress(BrokerGone):
+        tasks.advance_campaigns.delay_on_commit()
+        tasks.send_marketing.delay_on_commit()

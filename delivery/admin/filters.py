@@ -1,0 +1,70 @@
+"""What lists of messages can be narrowed to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin import SimpleListFilter
+from django.db.models import Q
+from django.http import HttpRequest
+
+from campaigns.models import Campaign
+from delivery.models import ProviderAccount
+from delivery.querysets import MessageQuerySet
+
+MOST_CAMPAIGNS = 50
+"""The newest ones are offered; links from a campaign's page work for all."""
+_OUTCOMES = {
+    "delivered": ("Delivered", Q(delivered_at__isnull=False)),
+    "opened": ("Opened by a person", Q(opened_at__isnull=False)),
+    "machine_opened": ("Opened by a machine", Q(machine_opened_at__isnull=False)),
+    "clicked": ("Clicked by a person", Q(clicked_at__isnull=False)),
+    "bounced": ("Bounced for good", Q(bounced_at__isnull=False, bounce_class="hard")),
+    "soft": ("Bounced for now", Q(bounced_at__isnull=False) & ~Q(bounce_class="hard")),
+    "dropped": ("Dropped by the provider", Q(dropped_at__isnull=False)),
+    "unsubscribed": ("Unsubscribed", Q(unsubscribed_at__isnull=False)),
+    "complained": ("Reported as spam", Q(complained_at__isnull=False)),
+}
+
+
+class CampaignFilter(SimpleListFilter):
+    title = "campaign"
+    parameter_name = "campaign"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        newest = Campaign.objects.filter(launched_at__isnull=False)[:MOST_CAMPAIGNS]
+        return [(str(pk), name) for pk, name in newest.values_list("pk", "name")]
+
+    def has_output(self) -> bool:
+        return True
+
+    def queryset(self, request: HttpRequest, messages: MessageQuerySet) -> MessageQuerySet:
+        pk = self.value() or ""
+        return messages.filter(campaign=int(pk)) if pk.isdecimal() else messages
+
+
+class OutcomeFilter(SimpleListFilter):
+    """What became of a message after it was sent."""
+
+    title = "what became of it"
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, label) for name, (label, _) in _OUTCOMES.items()]
+
+    def queryset(self, request: HttpRequest, messages: MessageQuerySet) -> MessageQuerySet:
+        known = _OUTCOMES.get(self.value() or "")
+        return messages.filter(known[1]) if known else messages
+
+
+class ProviderFilter(SimpleListFilter):
+    title = "provider"
+    parameter_name = "provider"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        accounts = ProviderAccount.objects.values_list("pk", "name")
+        return [(str(pk), name) for pk, name in accounts]
+
+    def queryset(self, request: HttpRequest, rows: Any) -> Any:
+        pk = self.value() or ""
+        return rows.filter(provider=int(pk)) if pk.isdecimal() else rows

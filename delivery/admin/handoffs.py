@@ -1,0 +1,104 @@
+"""Hand-offs, the send journal: one call to one provider each, for operators."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+
+from delivery.admin.filters import CampaignFilter, ProviderFilter
+from delivery.models import Handoff
+from emailplatform.admin import Empty, PageAdmin, ReadOnlyAdmin
+from emailplatform.formats import ago, badge, number, share
+
+Status = Handoff.Status
+TONES = {
+    Status.PREPARING: "quiet",
+    Status.IN_FLIGHT: "info",
+    Status.DONE: "ok",
+    Status.REFUSED: "bad",
+    Status.UNKNOWN: "warn",
+}
+
+
+def why(handoff: Handoff) -> str:
+    """Return in words why this provider was chosen."""
+    reason = handoff.reason
+    weights: dict[str, int] = reason.get("candidates", {})
+    if "refused" in reason:
+        return f"A part of hand-off {reason['refused']}, which was refused as a whole."
+    if len(weights) < 2:
+        return f"{handoff.provider} was the only provider that could take it."
+    total = sum(weights.values())
+    shares = ", ".join(f"{name} {share(weight, total)}" for name, weight in weights.items())
+    return f"Drawn by weight among those ready: {shares}."
+
+
+@admin.register(Handoff)
+class HandoffAdmin(ReadOnlyAdmin, PageAdmin):
+    keyset = True
+    intro = (
+        "The send journal: each row is one call to one provider. Written before the call, so that "
+        "a crash can be told from a refusal."
+    )
+    list_display = [
+        "number",
+        "through",
+        "of_campaign",
+        "mailbox",
+        "state",
+        "people",
+        "took",
+        "began",
+    ]
+    list_filter = ["status", ProviderFilter, CampaignFilter, "mailbox"]
+    list_select_related = ["campaign", "provider"]
+    empty = Empty("outbox", "No hand-offs yet", "They appear while a campaign is sent.")
+
+    class Media:
+        css = {"all": ["ui/mail.css"]}
+
+    @admin.display(description="Hand-off")
+    def number(self, handoff: Handoff) -> str:
+        return str(handoff.pk)
+
+    @admin.display(description="Provider")
+    def through(self, handoff: Handoff) -> str:
+        return str(handoff.provider)
+
+    @admin.display(description="Campaign")
+    def of_campaign(self, handoff: Handoff) -> str:
+        return str(handoff.campaign or "–")
+
+    @admin.display(description="State")
+    def state(self, handoff: Handoff) -> SafeString:
+        return badge(handoff.get_status_display(), TONES[Status(handoff.status)])
+
+    @admin.display(description="Accepted")
+    def people(self, handoff: Handoff) -> str:
+        return f"{number(handoff.accepted)} of {number(handoff.size)}"
+
+    @admin.display(description="Call took")
+    def took(self, handoff: Handoff) -> str:
+        if not (handoff.in_flight_at and handoff.finished_at):
+            return "–"
+        return f"{(handoff.finished_at - handoff.in_flight_at).total_seconds() * 1000:,.0f} ms"
+
+    @admin.display(description="Began")
+    def began(self, handoff: Handoff) -> str:
+        return ago(handoff.started_at)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Handoff]:
+        return super().get_queryset(request).defer("provider__secrets", "provider__config")
+
+    def show(self, request: HttpRequest, handoff: Handoff) -> HttpResponse:
+        return self.render(
+            request,
+            "admin/delivery/handoff.html",
+            f"Hand-off {handoff.pk}",
+            handoff,
+            tone=TONES[Status(handoff.status)],
+            why=why(handoff),
+            took=self.took(handoff),
+        )

@@ -1,0 +1,93 @@
+"""The form of a provider account, built from what its kind asks for. Secrets only go in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
+
+from campaigns.admin.forms import Styled
+from delivery.models import ProviderAccount
+from delivery.providers import registry
+from delivery.providers.base import Field
+from delivery.provisioning import split_secrets
+
+PREFIX = "set_"
+_LONG = ("sns_certificate", "webhook_public_key", "topic_arns")
+_LAST = 4
+
+
+class ProviderForm(Styled, forms.ModelForm):
+    """Name, share and size of calls; the kind's own fields are added by `form_for`."""
+
+    class Meta:
+        model = ProviderAccount
+        fields = ["name", "weight", "batch_size"]
+
+    def values(self) -> dict[str, str]:
+        """Return the kind's settings by name; a secret left empty stays as it was."""
+        kind = registry.KINDS[self.instance.kind]
+        old = self.instance.secrets
+        values = {
+            field.name: self.cleaned_data.get(f"{PREFIX}{field.name}", "") for field in kind.fields
+        }
+        kept = {name: old.get(name, "") for name in values if not values[name]}
+        secret = {field.name for field in kind.fields if field.is_secret}
+        values |= {name: text for name, text in kept.items() if name in secret}
+        return {name: text for name, text in values.items() if text}
+
+    def save(self, commit: bool = True) -> Any:
+        """Store what was given. New credentials deserve a new try: it need not cool any longer."""
+        account = self.instance
+        account.config, account.secrets = split_secrets(account.kind, self.values())
+        account.failures, account.cooling_until = 0, None
+        return super().save(commit)
+
+
+def form_for(account: ProviderAccount, data: Any = None) -> ProviderForm:
+    """Return the form of an account, with a field per setting of its kind."""
+    kind = registry.KINDS[account.kind]
+    fields = {f"{PREFIX}{each.name}": _field(each, account) for each in kind.fields}
+    bounds = [MinValueValidator(1), MaxValueValidator(kind.max_batch)]
+    form_class = type("ProviderForm", (ProviderForm,), fields)
+    form: ProviderForm = form_class(data, instance=account)
+    size = form.fields["batch_size"]
+    size.validators += bounds
+    size.help_text = (
+        f"People per call, 1 to {kind.max_batch}; empty: {kind.default_batch}. "
+        "A crash can leave one call in doubt."
+    )
+    return form
+
+
+def ends(secrets: Mapping[str, str], name: str) -> str:
+    """Return what may be shown of a stored secret: its last four characters, if it is long."""
+    secret = secrets.get(name, "").strip()
+    return f"…{secret[-_LAST:]}" if len(secret) >= 3 * _LAST else "…"
+
+
+def _field(field: Field, account: ProviderAccount) -> forms.Field:
+    is_stored = field.is_secret and bool(account.secrets.get(field.name))
+    help_text = field.help
+    if is_stored:
+        kept = f"Stored, ends in {ends(account.secrets, field.name)}. Leave empty to keep it."
+        help_text = f"{help_text} {kept}".strip()
+    return forms.CharField(
+        label=field.label,
+        help_text=help_text,
+        required=field.is_required and not is_stored,
+        initial="" if field.is_secret else account.config.get(field.name, field.default),
+        widget=_widget(field),
+        max_length=10_000,
+    )
+
+
+def _widget(field: Field) -> forms.Widget:
+    """Return an input; long values get room, secrets are neither shown nor sent back."""
+    if field.name in _LONG:
+        return forms.Textarea({"rows": 3, "spellcheck": "false", "autocomplete": "off"})
+    if field.is_secret:
+        return forms.PasswordInput({"autocomplete": "new-password"})
+    return forms.TextInput({"autocomplete": "off", "spellcheck": "false"})
