@@ -1,0 +1,175 @@
+"""Events: the list, and the pieces other pages show of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
+from django.utils.safestring import SafeString
+
+from campaigns.models import Campaign
+from delivery.models import Message
+from emailplatform.admin import Empty, PageAdmin, ReadOnlyAdmin
+from emailplatform.formats import ago, badge
+from webhooks import reporting
+from webhooks.admin import overview
+from webhooks.models import Event
+
+MOST_EVENTS = 100
+"""Events of a person that the timeline shows, the newest."""
+
+
+class Word(NamedTuple):
+    label: str
+    tone: str
+
+
+WORDS: Mapping[str, Word] = {
+    "queued": Word("Queued at the provider", "quiet"),
+    "sent": Word("Sent by the provider", "quiet"),
+    "delivered": Word("Delivered", "ok"),
+    "opened": Word("Opened", "info"),
+    "clicked": Word("Clicked", "info"),
+    "bounced": Word("Bounced", "bad"),
+    "deferred": Word("Delayed", "warn"),
+    "dropped": Word("Dropped by the provider", "bad"),
+    "unsubscribed": Word("Unsubscribed", "warn"),
+    "spam_report": Word("Reported as spam", "bad"),
+    "complained": Word("Reported as spam", "bad"),
+    "failed": Word("Failed at the provider", "bad"),
+}
+
+
+class Moment(NamedTuple):
+    """One line of a timeline."""
+
+    event: Event
+    label: str
+    tone: str
+    campaign: str
+
+
+def moments(events: list[Event]) -> list[Moment]:
+    """Return events as a timeline shows them, with the names of their campaigns."""
+    pks = {event.campaign_id for event in events if event.campaign_id}
+    names = dict(Campaign.objects.filter(pk__in=pks).values_list("pk", "name")) if pks else {}
+    lines = []
+    for event in events:
+        word = WORDS.get(event.type, Word(event.type, "quiet"))
+        label = f"{word.label} by a machine" if event.is_machine else word.label
+        tone = "quiet" if event.is_machine else word.tone
+        lines.append(Moment(event, label, tone, names.get(event.campaign_id or 0, "")))
+    return lines
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin, PageAdmin):
+    keyset = True
+    intro = "All that providers told us about messages, and what we saw ourselves. Each once."
+    list_display = ["what", "recipient", "of_account", "detail", "happened"]
+    list_filter = ["type", "is_machine"]
+    list_select_related = ["account"]
+    empty = Empty(
+        "bolt",
+        "No events yet",
+        "Events come in when providers report: delivered, bounced, opened, clicked. Set up each "
+        "provider’s webhook to hear from it.",
+    )
+
+    class Media:
+        css = {"all": ["ui/mail.css"]}
+
+    @admin.display(description="What")
+    def what(self, event: Event) -> SafeString:
+        word = WORDS.get(event.type, Word(event.type, "quiet"))
+        label = f"{word.label} by a machine" if event.is_machine else word.label
+        return badge(label, "quiet" if event.is_machine else word.tone)
+
+    @admin.display(description="Told by")
+    def of_account(self, event: Event) -> str:
+        return str(event.account or "ourselves")
+
+    @admin.display(description="Detail")
+    def detail(self, event: Event) -> str:
+        text = event.reason or event.url or event.user_agent
+        return f"{text[:80]}…" if len(text) > 80 else text or "–"
+
+    @admin.display(description="Happened")
+    def happened(self, event: Event) -> str:
+        return ago(event.occurred_at)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        rows = super().get_queryset(request)
+        return rows.defer("account__secrets", "account__config")
+
+    def own_urls(self) -> list[URLPattern]:
+        return [
+            self.page("of-person/<int:person>/", self.of_person, "of_person"),
+            self.page("of-message/<int:message>/", self.of_message, "of_message"),
+            path(
+                "overview/",
+                self.admin_site.admin_view(overview.piece),
+                name="webhooks_event_overview",
+            ),
+            self.page("of-campaign/<int:campaign>/", self.of_campaign, "of_campaign"),
+        ]
+
+    def show(self, request: HttpRequest, event: Event) -> HttpResponse:
+        [moment] = moments([event])
+        message = Message.objects.filter(pk=event.message_id).first() if event.message_id else None
+        return self.render(
+            request,
+            "admin/webhooks/event.html",
+            moment.label,
+            event,
+            moment=moment,
+            message=message,
+        )
+
+    # --- Pieces of other pages -----------------------------------------------------------
+
+    def of_person(self, request: HttpRequest, person: int) -> HttpResponse:
+        """The mails of a person and what became of them, the newest first."""
+        events = list(
+            Event.objects.filter(subscriber_id=person).order_by("-occurred_at")[:MOST_EVENTS]
+        )
+        mails = Message.objects.filter(subscriber=person).select_related("campaign")
+        recent = list(mails.order_by("-pk")[:MOST_EVENTS])
+        lines = _timeline(moments(events), recent)
+        return self.fragment(
+            request, "admin/webhooks/of_person.html", "", lines=lines, most=MOST_EVENTS
+        )
+
+    def of_message(self, request: HttpRequest, message: int) -> HttpResponse:
+        """What providers told about one message."""
+        events = list(Event.objects.filter(message_id=message).order_by("-occurred_at", "-pk"))
+        return self.fragment(request, "admin/webhooks/of_message.html", "", moments=moments(events))
+
+    def of_campaign(self, request: HttpRequest, campaign: int) -> HttpResponse:
+        """Links and bounces for the report of a campaign."""
+        asked = get_object_or_404(Campaign, pk=campaign)
+        return self.fragment(
+            request,
+            "admin/webhooks/of_campaign.html",
+            "",
+            links=reporting.top_links(asked),
+            bounces=reporting.bounce_reasons(asked),
+        )
+
+
+def _timeline(told: list[Moment], mails: list[Message]) -> list[dict[str, Any]]:
+    """Return events and mails in one line, the newest first."""
+    lines: list[dict[str, Any]] = [
+        {"at": each.event.occurred_at, "label": each.label, "tone": each.tone, "moment": each}
+        for each in told
+    ]
+    for mail in mails:
+        label = "Was sent" if mail.sent_at else f"{mail.get_status_display()}:"
+        at = mail.sent_at or mail.created_at
+        tone = "info" if mail.sent_at else "warn"
+        lines.append({"at": at, "label": label, "tone": tone, "mail": mail})
+    return sorted(lines, key=lambda line: line["at"], reverse=True)

@@ -1,0 +1,151 @@
+"""Incoming webhooks: what came, what it became, and doing it again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.db.models.functions import Length
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from delivery.models import ProviderAccount
+from emailplatform.admin import Button, Empty, PageAdmin, ReadOnlyAdmin
+from emailplatform.formats import ago, badge, number
+from webhooks import reporting
+from webhooks.models import RawRequest, WebhookCount
+
+Status = RawRequest.Status
+TONES = {
+    Status.PENDING: "info",
+    Status.APPLIED: "ok",
+    Status.FAILED: "bad",
+    Status.UNPARSABLE: "warn",
+}
+_SHOWN = 200_000
+"""Characters of a body that the page shows."""
+
+
+@admin.register(RawRequest)
+class RequestAdmin(ReadOnlyAdmin, PageAdmin):
+    keyset = True
+    heading = "Incoming webhooks"
+    intro = (
+        "What providers posted to us, exactly as it came. Only genuine requests are kept; forged "
+        "ones are refused and counted."
+    )
+    list_display = ["request", "of_account", "state", "detail", "size_count", "came"]
+    list_filter = ["status", "is_late"]
+    list_select_related = ["account"]
+    actions = ["replay_selected"]
+    empty = Empty(
+        "webhook",
+        "Nothing came yet",
+        "Give each provider its webhook address: it stands on the provider’s page.",
+        "See the providers",
+        "admin:delivery_provideraccount_changelist",
+    )
+    change_list_template = "admin/webhooks/requests.html"
+
+    class Media:
+        css = {"all": ["ui/mail.css"]}
+
+    @admin.display(description="Request")
+    def request(self, request: RawRequest) -> str:
+        return str(request.pk)
+
+    @admin.display(description="Provider")
+    def of_account(self, request: RawRequest) -> str:
+        return str(request.account)
+
+    @admin.display(description="State")
+    def state(self, request: RawRequest) -> SafeString:
+        late = badge("Late", "warn") if request.is_late else SafeString("")
+        return badge(request.get_status_display(), TONES[Status(request.status)]) + late
+
+    @admin.display(description="Note")
+    def detail(self, request: RawRequest) -> str:
+        return f"{request.error[:100]}…" if len(request.error) > 100 else request.error or "–"
+
+    @admin.display(description="Bytes")
+    def size_count(self, request: Any) -> str:
+        return number(request.size)
+
+    @admin.display(description="Came")
+    def came(self, request: RawRequest) -> str:
+        return ago(request.received_at)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RawRequest]:
+        """Bodies stay where they are; the list wants their size alone."""
+        rows = super().get_queryset(request).annotate(size=Length("body"))
+        return rows.defer("body", "headers", "account__secrets", "account__config")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        context = {"counts": _counts(), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def has_replay_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Replaying is what may be changed here."""
+        return bool(request.user.has_perm("webhooks.change_rawrequest"))
+
+    @admin.action(description="Apply again", permissions=["replay"])
+    def replay_selected(self, request: HttpRequest, rows: QuerySet[RawRequest]) -> None:
+        again = RawRequest.objects.filter(pk__in=[row.pk for row in rows]).replay()
+        self.message_user(
+            request, f"{again} put back in line. Events that are known are not applied twice."
+        )
+
+    def own_urls(self) -> list[URLPattern]:
+        return [self.deed("<int:pk>/replay/", self.replay, "replay", "replay")]
+
+    def replay(self, request: HttpRequest, row: RawRequest) -> None:
+        row.replay(timezone.now())
+        self.done(request, row, "Put back in line. Events that are known are not applied twice.")
+
+    def show(self, request: HttpRequest, row: RawRequest) -> HttpResponse:
+        buttons = []
+        if self.has_replay_permission(request) and row.status != Status.PENDING:
+            url = self.url("replay", row.pk)
+            buttons.append(Button("Apply again", url, "replay", "primary", post=True))
+        return self.render(
+            request,
+            "admin/webhooks/request.html",
+            f"Webhook {row.pk}",
+            row,
+            tone=TONES[Status(row.status)],
+            body=_readable(bytes(row.body)),
+            headers=json.dumps(row.headers, indent=1, ensure_ascii=False),
+            buttons=buttons,
+        )
+
+
+def _counts() -> list[dict[str, Any]]:
+    """Return what came in the last 24 hours, by provider."""
+    counted = reporting.requests_since(timezone.now() - timedelta(hours=24))
+    names = dict(ProviderAccount.objects.values_list("pk", "name"))
+    outcomes = WebhookCount.Outcome
+    return [
+        {
+            "name": names.get(account or 0, "an address that is none of ours"),
+            "stored": by_outcome.get(outcomes.STORED, 0),
+            "forged": by_outcome.get(outcomes.FORGED, 0),
+            "late": by_outcome.get(outcomes.LATE, 0),
+            "repeated": by_outcome.get(outcomes.REPEATED, 0),
+            "unparsable": by_outcome.get(outcomes.UNPARSABLE, 0),
+        }
+        for account, by_outcome in sorted(counted.items(), key=lambda item: item[0] or 0)
+    ]
+
+
+def _readable(body: bytes) -> str:
+    """Return a body as text, JSON indented, clipped to what a page can show."""
+    text = body.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError):  # a form, or nothing one can read
+        text = json.dumps(json.loads(text), indent=1, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}\n…"
