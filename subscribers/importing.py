@@ -1,45 +1,34 @@
-"""From a file to people on a list: start, confirm the columns, run. A crash costs a second's work.
+"""From a file to people on a list: start, confirm the columns, run; then the error file.
 
-Everything a run of rows changes (people, subscriptions, refused rows, counters, the place in the
-file) is one transaction, so an import goes on exactly where it stood, whoever was killed.
+A crash costs a second's work (`subscribers.chunking`). An import that ended lets go of its file.
 """
 
 from __future__ import annotations
 
 import csv
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from time import monotonic
 from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
-import psycopg
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.files import File
-from django.db import OperationalError, transaction
+from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
-from emailplatform.errors import DomainError, InvalidInput
-from subscribers import guessing, upserting
+from emailplatform.errors import InvalidInput
+from emailplatform.states import InvalidTransition
+from subscribers import chunking, guessing
 from subscribers.models import Attribute, Import, MailingList
-from subscribers.parsing import Batch, Parser, guarded
-from subscribers.reading import DELIMITERS, Layout, Record, Records, layout_of
+from subscribers.parsing import Parser, guarded
+from subscribers.reading import DELIMITERS, Layout, layout_of
 from subscribers.receiving import received
-from subscribers.upserting import Counts
 
-CHUNK_ROWS = 10_000
-CHUNK_BYTES = 8 << 20
-"""A transaction takes so many rows, or bytes of the file, whichever comes first."""
-LEASE = timedelta(minutes=2)
-"""How long a worker owns an import after each chunk: many times what one takes."""
-_TRIES = 5
-
-
-class _NoLongerOurs(Exception):
-    """The import was paused, cancelled, or taken on by somebody else."""
+logger = logging.getLogger(__name__)
 
 
 def start(
@@ -119,9 +108,9 @@ _ENCODINGS = {
 
 def preview(import_: Import) -> Preview:
     """Return how the file of an import that has not ended was understood, with sample values."""
-    with _opened(import_) as file:
+    with opened(import_) as file:
         layout = layout_of(file, import_.delimiter)
-    types = _known_types()
+    types = known_types()
     columns = [
         _column(import_, layout, position, types) for position in range(len(import_.headers))
     ]
@@ -163,7 +152,7 @@ def _problems(import_: Import, layout: Layout) -> list[str]:
 
 
 @contextmanager
-def _opened(import_: Import) -> Iterator[BinaryIO]:
+def opened(import_: Import) -> Iterator[BinaryIO]:
     """Give the stored file, open; closed afterwards."""
     try:
         stored = import_.file.open("rb")
@@ -173,7 +162,7 @@ def _opened(import_: Import) -> Iterator[BinaryIO]:
         yield cast("BinaryIO", stored.file)
 
 
-def _known_types() -> dict[str, str]:
+def known_types() -> dict[str, str]:
     return dict(Attribute.objects.values_list("name", "type"))
 
 
@@ -188,18 +177,18 @@ def confirm(
     Headers not named are left out. Attributes that are new are registered, with the type in `types`
     (attribute name -> type) or the guessed one. Raises InvalidInput naming the column at fault.
     """
-    _check_mapping(import_, mapping)
+    check_mapping(import_, mapping)
     if known not in Import.Known:
         raise InvalidInput(f"“{known}” is none of {', '.join(Import.Known)}.", param="known")
     full = {header: mapping.get(header, "") for header in import_.headers}
-    with _opened(import_) as file:
+    with opened(import_) as file:
         layout = layout_of(file, import_.delimiter)
     with transaction.atomic():
         _register_attributes(full, layout, types or {})
         import_.move_to(Import.Status.QUEUED, mapping=full, known=known)
 
 
-def _check_mapping(import_: Import, mapping: Mapping[str, str]) -> None:
+def check_mapping(import_: Import, mapping: Mapping[str, str]) -> None:
     unknown = [header for header in mapping if header not in import_.headers]
     if unknown:
         raise InvalidInput(f"The file has no column “{unknown[0]}”.", param="mapping")
@@ -224,14 +213,24 @@ def _is_attribute(field: str) -> bool:
 def _register_attributes(
     mapping: Mapping[str, str], layout: Layout, types: Mapping[str, str]
 ) -> None:
-    for position, (header, field) in enumerate(mapping.items()):
-        prefix, _, name = field.partition(".")
+    for name, (header, kind) in attributes_of(mapping, layout, types).items():
+        Attribute.objects.get_or_create(name=name, defaults={"label": header, "type": kind})
+
+
+def attributes_of(
+    mapping: Mapping[str, str], layout: Layout, types: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
+    """Return attribute -> (header, type) of a whole mapping: `types` decide, then the samples."""
+    found = {}
+    for position, header in enumerate(layout.headers):
+        prefix, _, name = mapping.get(header, "").partition(".")
         if prefix == "attributes":
             cells = guessing.column(layout.samples, position)
             kind = types.get(name) or guessing.guess_type(header, cells)
             if kind not in Attribute.Type:
                 raise InvalidInput(f"“{kind}” is no type of attribute.", param="types")
-            Attribute.objects.get_or_create(name=name, defaults={"label": header, "type": kind})
+            found[name] = (header, str(kind))
+    return found
 
 
 def run(pk: int, seconds: float = 20.0) -> bool:
@@ -241,84 +240,40 @@ def run(pk: int, seconds: float = 20.0) -> bool:
     also when it ended (done or failed): read its status. Safe to kill at any moment.
     """
     now = timezone.now()
-    import_ = Import.objects.lease(pk, now, now + LEASE)
+    import_ = Import.objects.lease(pk, now, now + chunking.LEASE)
     if import_ is None:
         return False
-    stop_at = monotonic() + seconds
     try:
-        for _ in _chunks(import_):
-            if monotonic() >= stop_at:
-                Import.objects.release(pk, timezone.now())
-                return True
-        import_.finish(Import.Status.DONE)
-    except _NoLongerOurs:
+        if _work(import_, monotonic() + seconds):
+            import_.finish(Import.Status.DONE)
+        else:
+            Import.objects.release(pk, timezone.now())
+    except (chunking.NoLongerOurs, InvalidTransition):
         return True
-    except DomainError as error:
-        import_.finish(Import.Status.FAILED, str(error))
+    except (DataError, IntegrityError, InvalidInput) as error:
+        _fail(import_, error)
     return True
 
 
-def _chunks(import_: Import) -> Iterator[None]:
-    """Write chunk after chunk of the file; stop behind each, committed."""
-    parser = Parser(import_.headers, import_.mapping, _known_types())
-    with _opened(import_) as file:
-        records = Records(file, import_.delimiter, import_.offset, import_.line)
-        stream = iter(records)
-        while import_.offset < import_.size:
-            batch = parser.parse(_bounded(records, stream))
-            _write(import_, batch, records)
-            yield
+def _work(import_: Import, stop_at: float) -> bool:
+    """Write chunk after chunk until the file or the time is over; say whether it was the file."""
+    parser = Parser(import_.headers, import_.mapping, known_types())
+    with opened(import_) as file, closing(chunking.batches(import_, file, parser)) as batches:
+        for batch in batches:
+            chunking.write(import_, batch)
+            if monotonic() >= stop_at:
+                break
+    return import_.offset >= import_.size
 
 
-def _bounded(records: Records, stream: Iterator[Record]) -> Iterator[Record]:
-    end = records.offset + CHUNK_BYTES
-    for count, record in enumerate(stream, 1):
-        yield record
-        if count == CHUNK_ROWS or records.offset >= end:
-            return
-
-
-def _write(import_: Import, batch: Batch, records: Records) -> None:
-    """Commit a batch and the place behind it; tried again when it got in another's way."""
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            with transaction.atomic():
-                fields = _write_once(import_, batch)
-                fields |= {"offset": records.offset, "line": records.line}
-                if not Import.objects.advance(import_.pk, import_.offset, **fields):
-                    raise _NoLongerOurs
-        except OperationalError as error:
-            if not tries_left or not isinstance(error.__cause__, psycopg.errors.DeadlockDetected):
-                raise
-        else:
-            for name, value in fields.items():
-                setattr(import_, name, value)
-            return
-
-
-def _write_once(import_: Import, batch: Batch) -> dict[str, Any]:
-    """Write a batch; return the fields of the import as they are afterwards."""
-    now = timezone.now()
-    counts = Counts()
-    if batch.people:
-        upserting.stage(batch.people)
-        counts = upserting.upsert(import_, now)
-    if batch.refused:
-        upserting.store_refused(import_.pk, batch.refused)
-    reasons = Counter(refused.reason for refused in batch.refused)
-    return {
-        "rows": import_.rows + batch.rows,
-        "created_count": import_.created_count + counts.created,
-        "updated_count": import_.updated_count + counts.updated,
-        "unchanged_count": import_.unchanged_count + counts.unchanged,
-        "duplicate_count": import_.duplicate_count + counts.duplicates + batch.duplicates,
-        "refused_count": import_.refused_count + len(batch.refused),
-        "subscribed_count": import_.subscribed_count + counts.subscribed,
-        "unmailable_count": import_.unmailable_count + counts.unmailable,
-        "reasons": dict(Counter(import_.reasons) + reasons),
-        "warnings": dict(Counter(import_.warnings) + batch.warnings),
-        "lease_until": now + LEASE,
-    }
+def _fail(import_: Import, error: Exception) -> None:
+    sentence = str(error)
+    if not isinstance(error, InvalidInput):
+        # Only the class: PostgreSQL's own words quote the row.
+        facts = {"import": import_.pk, "line": import_.line, "error": type(error.__cause__).__name__}
+        logger.error("import failed", extra=facts)
+        sentence = f"The database refused the rows after line {import_.line}."
+    import_.finish(Import.Status.FAILED, sentence)
 
 
 def refused_csv(import_: Import) -> Iterator[str]:

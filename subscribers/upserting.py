@@ -18,8 +18,8 @@ from subscribers.parsing import Person, Refused
 
 _COLUMNS = ", ".join(Person._fields)
 _CREATE = """
-    CREATE TEMPORARY TABLE staged (
-        email text, address_key bytea, mailbox text, first_name text, last_name text,
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged (
+        email text COLLATE "C", address_key bytea, mailbox text, first_name text, last_name text,
         language text, time_zone text, country text, attributes jsonb, tags text[]
     ) ON COMMIT DROP
 """
@@ -39,7 +39,8 @@ _SAYS_SOMETHING_NEW = (
     f" IS DISTINCT FROM ({', '.join(_MERGED.values())})"
 )
 _GONE = "('unsubscribed', 'complained')"
-"""Who said no: nobody puts them on a list but they themselves."""
+_STANDING = f"CASE WHEN status IN {_GONE} THEN 'unsubscribed' ELSE 'active' END"
+"""Who said no is on no list: nobody puts them there but they themselves."""
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ def stage(people: Sequence[Person]) -> None:
     """Put people, every address once, into the temporary table `staged`."""
     with connection.cursor() as cursor:
         cursor.execute(_CREATE)
+        cursor.execute("TRUNCATE staged")
         with cursor.copy(f"COPY staged ({_COLUMNS}) FROM STDIN") as copy:
             for person in people:
                 copy.write_row(person)
@@ -71,7 +73,7 @@ def store_refused(source: int, rows: Iterable[Refused]) -> None:
             copy.write_row((source, line, reason, content))
 
 
-def upsert(import_: Import, now: datetime) -> Counts:
+def upsert(import_: Import, staged: int, now: datetime) -> Counts:
     """Write the staged people, and their subscriptions, as the import wants it; return the counts.
 
     Rows are taken in the order of addresses, so imports that meet cannot lock each other out.
@@ -79,13 +81,61 @@ def upsert(import_: Import, now: datetime) -> Counts:
     counts = Counts(duplicates=_drop_seen(import_.pk))
     if import_.known == Import.Known.SKIP:
         counts.unchanged = _drop_known()
-    is_update = import_.known == Import.Known.UPDATE
-    counts.created, counts.updated, untouched = _write_people(import_, is_update, now)
-    counts.unchanged += untouched
-    if import_.list_id is not None:
-        counts.subscribed = _subscribe(import_.list_id, _source(import_), now)
-    counts.unmailable = _count_unmailable(import_.list_id)
+    written = _write(import_, now)
+    counts.created, counts.updated, counts.subscribed, counts.unmailable = written
+    known = staged - counts.duplicates - counts.unchanged - counts.created
+    if known:
+        counts.unchanged += known - counts.updated
+        if import_.list_id is not None:
+            counts.subscribed += _subscribe_known(import_.list_id, _source(import_), now)
+        counts.unmailable = _count_unmailable(import_.list_id)
     return counts
+
+
+def shadow_seen() -> None:
+    """Let this transaction remember addresses in a temporary table instead of the real one.
+
+    PostgreSQL looks for tables among the temporary ones first.
+    """
+    _changed(
+        "CREATE TEMPORARY TABLE subscribers_seenaddress"
+        " (LIKE subscribers_seenaddress INCLUDING INDEXES) ON COMMIT DROP"
+    )
+
+
+def estimate(source: int, into: int | None, known: str) -> Counts:
+    """Return what `upsert` would come to, having written nothing (after `shadow_seen`)."""
+    duplicates = _drop_seen(source)
+    is_skip, is_update = known == Import.Known.SKIP, known == Import.Known.UPDATE
+    created, changed, there, subscribed, unmailable = _row(
+        f"""
+        SELECT count(*) FILTER (WHERE known.id IS NULL),
+            count(*) FILTER (WHERE known.id IS NOT NULL AND {_SAYS_SOMETHING_NEW}),
+            count(known.id),
+            count(*) FILTER (
+                WHERE is_taken AND there.id IS NULL AND person.status NOT IN {_GONE}
+            ),
+            count(*) FILTER (
+                WHERE is_taken AND (person.status <> 'active' OR there.status = 'unsubscribed'
+                    OR suppression.id IS NOT NULL)
+            )
+        FROM staged AS excluded
+        LEFT JOIN subscribers_subscriber AS known ON known.email = excluded.email
+        LEFT JOIN subscribers_suppression AS suppression
+            ON suppression.address_key = excluded.address_key
+        LEFT JOIN subscribers_subscription AS there
+            ON there.subscriber_id = known.id AND there.list_id = %(list)s
+        CROSS JOIN LATERAL (
+            SELECT coalesce(known.status, suppression.reason, 'active') AS status,
+                known.id IS NULL OR NOT %(is_skip)s AS is_taken
+        ) AS person
+        """,  # noqa: S608 — nothing but our own column names
+        {"list": into, "is_skip": is_skip},
+    )
+    updated = changed if is_update else 0
+    return Counts(
+        duplicates, created, updated, there - updated, subscribed if into else 0, unmailable
+    )
 
 
 def _source(import_: Import) -> str:
@@ -99,7 +149,7 @@ def _changed(sql: str, params: Sequence[Any] = ()) -> int:
         return count
 
 
-def _row(sql: str, params: Sequence[Any] = ()) -> tuple[Any, ...]:
+def _row(sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> tuple[Any, ...]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         row: tuple[Any, ...] = cursor.fetchone()
@@ -128,37 +178,50 @@ def _drop_known() -> int:
     )
 
 
-def _write_people(import_: Import, is_update: bool, now: datetime) -> tuple[int, int, int]:
-    """Return how many people were created, updated and left as they are."""
+def _write(import_: Import, now: datetime) -> tuple[int, int, int, int]:
+    """Write people; put the new ones on the list.
+
+    Returns how many were created and updated, and of the created, how many are subscribed and how
+    many may not be mailed.
+    """
     updates = ", ".join(f"{name} = {merged}" for name, merged in _MERGED.items())
     known = (
         f"UPDATE SET {updates}, updated_at = excluded.updated_at WHERE {_SAYS_SOMETHING_NEW}"
-        if is_update
+        if import_.known == Import.Known.UPDATE
         else "NOTHING"
     )
-    row: tuple[int, int, int] = _row(
+    row: tuple[int, int, int, int] = _row(
         f"""
         WITH written AS (
             INSERT INTO subscribers_subscriber AS known (
                 {_COLUMNS}, status, source, created_at, updated_at, status_changed_at
             )
-            SELECT staged.*, coalesce(suppression.reason, 'active'), %s, %s, %s, %s
+            SELECT staged.*, coalesce(suppression.reason, 'active'),
+                %(source)s, %(now)s, %(now)s, %(now)s
             FROM staged LEFT JOIN subscribers_suppression AS suppression USING (address_key)
             ORDER BY email
             ON CONFLICT (email) DO {known}
-            RETURNING xmax = 0 AS is_new
+            RETURNING id, status, xmax = 0 AS is_new
+        ), subscribed AS (
+            INSERT INTO subscribers_subscription (
+                subscriber_id, list_id, status, source, created_at, changed_at
+            )
+            SELECT id, %(list)s, {_STANDING}, %(source)s, %(now)s, %(now)s
+            FROM written WHERE is_new AND %(list)s::bigint IS NOT NULL
+            RETURNING status
         )
         SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new),
-            (SELECT count(*) FROM staged) - count(*)
+            (SELECT count(*) FROM subscribed WHERE status = 'active'),
+            count(*) FILTER (WHERE is_new AND status <> 'active')
         FROM written
         """,  # noqa: S608 — nothing but our own column names
-        [_source(import_), now, now, now],
+        {"source": _source(import_), "now": now, "list": import_.list_id},
     )
     return row
 
 
-def _subscribe(into: int, source: str, now: datetime) -> int:
-    """Put the staged people on a list; return how many are newly subscribed.
+def _subscribe_known(into: int, source: str, now: datetime) -> int:
+    """Put staged people who were there before on a list; return how many are newly subscribed.
 
     A subscription that ended, or waits for confirmation, stays as it is.
     """
@@ -168,17 +231,19 @@ def _subscribe(into: int, source: str, now: datetime) -> int:
             INSERT INTO subscribers_subscription (
                 subscriber_id, list_id, status, source, created_at, changed_at
             )
-            SELECT person.id, %s,
-                CASE WHEN person.status IN {_GONE} THEN 'unsubscribed' ELSE 'active' END,
-                %s, %s, %s
+            SELECT id, %(list)s, {_STANDING}, %(source)s, %(now)s, %(now)s
             FROM staged JOIN subscribers_subscriber AS person USING (email)
-            ORDER BY person.id
+            WHERE NOT EXISTS (
+                SELECT FROM subscribers_subscription AS there
+                WHERE there.subscriber_id = person.id AND there.list_id = %(list)s
+            )
+            ORDER BY id
             ON CONFLICT (subscriber_id, list_id) DO NOTHING
             RETURNING status
         )
         SELECT count(*) FROM written WHERE status = 'active'
         """,  # noqa: S608 — nothing but the constant above
-        [into, source, now, now],
+        {"list": into, "source": source, "now": now},
     )
     return row[0]
 
