@@ -11,7 +11,7 @@ from pathlib import Path
 
 from emailplatform import embedded
 
-NEED_NO_SERVERS = {"help", "version", "sandbox", "collectstatic", "-h", "--help", "--version"}
+NEED_NO_SERVERS = {"help", "version", "collectstatic", "-h", "--help", "--version"}
 
 
 def main() -> None:

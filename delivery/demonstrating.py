@@ -24,20 +24,14 @@ from delivery.sandbox.signing import make_keys
 from subscribers.models import MailingList, Segment
 
 LIST = "Newsletter"
-SEGMENT = "English readers with a paid plan"
+SEGMENT = "Members"
 TEMPLATE = "November newsletter"
 CAMPAIGN = "November issue"
 RULES: dict[str, Any] = {
-    "match": "all",
+    "match": "any",
     "rules": [
-        {"field": "language", "op": "is", "value": "en"},
-        {
-            "match": "any",
-            "rules": [
-                {"field": "attributes.plan", "op": "is", "value": "pro"},
-                {"field": "attributes.plan", "op": "is", "value": "team"},
-            ],
-        },
+        {"field": "attributes.plan", "op": "is", "value": "pro"},
+        {"field": "attributes.plan", "op": "is", "value": "team"},
     ],
 }
 _DOMAIN = "press.example"

@@ -5,6 +5,7 @@ In development (DEBUG on) keys are made once and kept under var/; in production 
 
 from __future__ import annotations
 
+import contextlib
 import secrets as random_secrets
 import sys
 from pathlib import Path
@@ -39,10 +40,9 @@ def _key(name: str, make: Any) -> str:
         draft = path.with_suffix(f".{random_secrets.token_hex(4)}")
         draft.touch(mode=0o600)
         draft.write_text(make(), encoding="utf-8")
-        if path.exists():  # another process was first
-            draft.unlink()
-        else:
-            draft.rename(path)
+        with contextlib.suppress(FileExistsError):  # another process was first: its key counts
+            path.hardlink_to(draft)
+        draft.unlink()
     return path.read_text(encoding="utf-8").strip()
 
 
@@ -289,12 +289,14 @@ USE_I18N = True
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.text("STATIC_ROOT", str(VAR_DIR / "static")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
-WHITENOISE_USE_FINDERS = LOCAL
+TESTING = "pytest" in sys.modules
+WHITENOISE_USE_FINDERS = LOCAL and not TESTING
+if LOCAL:  # WhiteNoise wants the folder to be there, although nothing is collected here
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(VAR_DIR / "media")))
 """Uploaded import files and error files. Never served by URL; shared by web and workers."""
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
-TESTING = "pytest" in sys.modules
 
 LOGGING = {
     "version": 1,

@@ -189,7 +189,7 @@ def test_one_person_whose_mail_cannot_be_made_fails_alone():
     send_slice(5)
 
     assert statuses() == ["failed", "sent"]
-    assert "loops more than" in Message.objects.order_by("pk")[0].error
+    assert "10,000 numbers" in Message.objects.order_by("pk")[0].error
 
 
 def test_the_mail_says_what_the_person_should_read_and_how_to_leave():

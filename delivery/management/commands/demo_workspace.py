@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.files import File
 from django.core.management.base import BaseCommand
-from django.utils import timezone
 
 from delivery import demonstrating
-from emailplatform import env
 from delivery.provisioning import provision
+from emailplatform import env
 from subscribers import importing
-from subscribers.models import Import, Subscriber
+from subscribers.models import Subscriber
 
 _DEMO = settings.BASE_DIR / "demo"
 
@@ -29,14 +26,21 @@ class Command(BaseCommand):
             self.stdout.write("Keep it: it is not shown again (manage.py changepassword admin).")
         for account in provision(env.text):
             self.stdout.write(f"Provider {account} was made from the environment.")
-        if Subscriber.objects.exists():
-            return
+        if not Subscriber.objects.exists():
+            self._fill()
+
+    def _fill(self) -> None:
         body = (_DEMO / "newsletter.mjml").read_text(encoding="utf-8")
         workspace = demonstrating.make_workspace(body)
         url = f"http://127.0.0.1:{settings.SANDBOX_PORT}"
         demonstrating.make_sandbox_accounts(url, settings.SANDBOX_ACCOUNTS)
-        self.stdout.write("Importing demo/subscribers.csv …")
-        done = import_file(_DEMO / "subscribers.csv", workspace)
+        with (_DEMO / "subscribers.csv").open("rb") as file:
+            work = importing.start(file, "subscribers.csv", workspace.mailing_list)
+        importing.confirm(work, work.mapping)
+        while not work.finished_at:
+            importing.run(work.pk)
+            work.refresh_from_db()
         self.stdout.write(
-            f"{done.created_count:,} people are on the list {workspace.mailing_list}."
+            f"The demo workspace has {work.created_count:,} people on “{workspace.mailing_list}”"
+            f" and a draft campaign, “{workspace.campaign}”."
         )
