@@ -3,13 +3,14 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
+
+from emailplatform.guard import Guard
 
 STOP_S = 15.0
 """How long a process may take to end when asked, before it is killed."""
@@ -38,16 +39,15 @@ class Child:
 class ProcessGroup:
     """Processes by name, run in the checkout. Leaving the context stops them all.
 
-    They get SIGTERM when this process ends, however it does (leash.py). Call `start` and `tend` in
-    a thread that lives as long as the group: on Linux a child ends with the thread that started it.
-    Children keep the descriptors `inherit` open. Each line they write goes to `sink`, which is
-    called in a thread per process.
+    They are stopped as well when this process ends in any other way (guard.py). They keep the
+    descriptors `inherit` open. Each line they write goes to `sink`, called in a thread per process.
     """
 
     def __init__(self, sink: Sink, *, inherit: Sequence[int] = ()) -> None:
         self._sink = sink
         self._inherit = tuple(inherit)
         self._children: dict[str, Child] = {}
+        self._guard = Guard(STOP_S)
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +87,7 @@ class ProcessGroup:
         """
         said = []
         now = time.monotonic()
+        self._guard.look()
         for child in list(self._children.values()):
             if child.process.poll() is None:
                 continue
@@ -105,9 +106,10 @@ class ProcessGroup:
         children = list(self._children.values())
         self._children.clear()
         self._stop(children)
+        self._guard.dismiss()
 
     def _plan(self, child: Child, now: float) -> str:
-        _end_group(child.process)
+        self._bury(child.process)
         child.failures = 0 if now - child.started_at > STEADY_S else child.failures + 1
         pause = min(2.0 ** (child.failures - 1), MAX_PAUSE_S) if child.failures else 0.0
         child.due_at = now + pause
@@ -117,9 +119,8 @@ class ProcessGroup:
     def _spawn(
         self, name: str, argv: Sequence[str], env: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
-        leash = [sys.executable, "-I", "-S", str(ROOT / "emailplatform/leash.py")]
         process = subprocess.Popen(
-            [*leash, str(os.getpid()), *argv],
+            argv,
             env=env,
             cwd=ROOT,
             pass_fds=self._inherit,
@@ -129,6 +130,7 @@ class ProcessGroup:
             # A session of its own: Ctrl-C in the terminal reaches only us, and we stop it once.
             start_new_session=True,
         )
+        self._guard.add(process.pid)
         assert process.stdout  # noqa: S101  for the type: it is a pipe
         threading.Thread(target=self._read, args=(name, process.stdout), daemon=True).start()
         return process
@@ -138,8 +140,7 @@ class ProcessGroup:
             for line in output:
                 self._sink(name, line.decode(errors="replace").rstrip())
 
-    @staticmethod
-    def _stop(children: list[Child]) -> None:
+    def _stop(self, children: list[Child]) -> None:
         running = [child.process for child in children if child.process.poll() is None]
         for process in running:
             process.terminate()
@@ -150,15 +151,15 @@ class ProcessGroup:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            _end_group(process)
+            self._bury(process)
 
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill what a process that has just ended left behind: workers keep ports and locks."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
-        return
+    def _bury(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill what a process that has just ended left behind: workers keep ports and locks."""
+        self._guard.forget(process.pid)
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # the latter: on macOS, a group of zombies
+            return
 
 
 def _how(returncode: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
-import redis
+from redis import Redis
 
 from emailplatform.embedded import sockets
 
@@ -120,8 +120,8 @@ class Users:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def cache(self) -> "redis.Redis":
-        return redis.Redis(unix_socket_path=str(self.home("redis") / "socket/redis.sock"))
+    def cache(self) -> Redis:
+        return Redis(unix_socket_path=str(self.home("redis") / "socket/redis.sock"))
 
 
 def kill(pid: int) -> None:

@@ -75,8 +75,8 @@ def test_the_next_user_finds_everything_after_all_was_killed(users):
 def test_a_pid_file_from_before_a_reboot_that_names_a_living_process_is_no_obstacle(users):
     users.arrive()
     users.leave()
-    as_server = {"user": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-    with subprocess.Popen(["sleep", "60"], **as_server) as stranger:
+    as_server = NOBODY if os.geteuid() == 0 else None
+    with subprocess.Popen(["sleep", "60"], user=as_server) as stranger:
         data, sockets = users.home("postgres") / "data", users.home("postgres") / "socket"
         pid_file = f"{stranger.pid}\n{data}\n1700000000\n5432\n{sockets}\n\n  0  0\nready\n"
         (data / "postmaster.pid").write_text(pid_file)
