@@ -324,7 +324,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class CampaignStatQuerySet(models.QuerySet["CampaignStat"]):
-    pass
+    def sent_by_provider(self, campaign: int) -> dict[int, int]:
+        """Return how many messages of a campaign each provider account has accepted."""
+        rows = self.filter(campaign=campaign).order_by().values_list("provider")
+        return dict(rows.annotate(models.Sum("sent")))
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:

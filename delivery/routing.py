@@ -1,6 +1,7 @@
 """Which provider gets the next hand-off, and why.
 
-Weighted choice among the accounts that may be used now; each decision is stored in its hand-off.
+Of the accounts that may be used now, the one furthest below its share of the campaign; each
+decision is stored in its hand-off.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from delivery.models import ProviderAccount
+from campaigns.models import Campaign
+from delivery.models import CampaignStat, ProviderAccount
 from emailplatform.errors import DomainError
 
 
@@ -28,17 +30,21 @@ class Route:
     reason: dict[str, Any]
 
 
-def choose(stream: str, now: datetime) -> Route:
-    """Return the account for the next hand-off of a stream. Raises NoProvider."""
+def choose(stream: str, campaign: Campaign, now: datetime) -> Route:
+    """Return the account for a campaign's next hand-off. Raises NoProvider."""
     candidates = list(ProviderAccount.objects.usable(stream, now))
     if not candidates:
         raise NoProvider(explain_none(stream, now))
-    weights = [account.weight for account in candidates]
-    chosen = random.choices(candidates, weights)[0]  # noqa: S311 (spreading load, no secret)
+    sent = CampaignStat.objects.sent_by_provider(campaign.pk)
+    random.shuffle(candidates)  # equals take turns
+    chosen = min(candidates, key=lambda account: sent.get(account.pk, 0) / account.weight)
     reason = {
-        "rule": "weights",
+        "rule": "furthest below its share",
         "chosen": chosen.name,
-        "candidates": {account.name: account.weight for account in candidates},
+        "candidates": {
+            account.name: {"weight": account.weight, "sent": sent.get(account.pk, 0)}
+            for account in candidates
+        },
     }
     return Route(chosen, reason)
 

@@ -75,7 +75,7 @@ def send_next(campaign: Campaign, mailbox: str) -> int:
     """
     now = timezone.now()
     try:
-        route = routing.choose(Stream.MARKETING, now)
+        route = routing.choose(Stream.MARKETING, campaign, now)
     except routing.NoProvider as error:
         Campaign.objects.filter(pk=campaign.pk).update(problem=str(error)[:500])
         return 0

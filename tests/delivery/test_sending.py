@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from delivery.models import CampaignStat, Handoff, Message
+from delivery.models import CampaignStat, Handoff, Message, ProviderAccount
 from delivery.providers.base import (
     OutcomeUnknown,
     Rejected,
@@ -37,6 +37,13 @@ def campaign_with(people: int, **fields) -> Campaign:
     for _ in range(people):
         make.message(row)
     return row
+
+
+def count_sent(campaign: Campaign, account: ProviderAccount, sent: int) -> None:
+    """Let the account be ahead of its share, so that the others come first."""
+    CampaignStat.objects.create(
+        campaign=campaign, provider=account, mailbox="other", hour=make.NOW, sent=sent
+    )
 
 
 def statuses() -> list[str]:
@@ -79,9 +86,9 @@ def test_each_verdict_on_one_person_decides_only_that_message(verdict, status):
 def test_only_what_was_certainly_not_accepted_goes_to_another_provider(
     error, status, taken_by_second
 ):
-    campaign_with(3)
-    first = scripted.account("first", weight=30_000)
-    second = scripted.account("second", weight=1)
+    campaign = campaign_with(3)
+    first, second = scripted.account("first"), scripted.account("second")
+    count_sent(campaign, second, 10)
     Scripted.whole[first.pk] = scripted.raising(error)
 
     send_slice(5)
@@ -218,6 +225,16 @@ def test_what_was_sent_is_counted_once_per_provider_and_mailbox():
 
     row = CampaignStat.objects.get()
     assert (row.provider, row.mailbox, row.sent) == (account, "gmail", 3)
+
+
+def test_accounts_share_a_campaign_by_their_weights():
+    campaign_with(40)
+    big, small = scripted.account(weight=300, batch_size=2), scripted.account(batch_size=2)
+
+    send_slice(20)
+
+    assert len(Scripted.sent_to(big)) == pytest.approx(30, abs=2)
+    assert len(Scripted.sent_to(small)) == pytest.approx(10, abs=2)
 
 
 # --- Leases and dead workers --------------------------------------------------------------

@@ -41,7 +41,7 @@ _INSIDE = "DEMO_INSIDE"
 _PATIENCE_S = 300.0
 _QUIET_S = 6.0
 """Without a new event for so long, with nothing pending, all have come."""
-_MESSAGES = ("sent", "delivered", "bounced", "soft_bounced", "dropped")
+_MESSAGES = ("sent", "delivered", "deferred", "bounced", "soft_bounced", "dropped")
 _PEOPLE = ("opened", "machine_opened", "clicked", "unsubscribed", "complained")
 
 
@@ -173,7 +173,7 @@ class Command(BaseCommand):
             "The sandbox's inbox holds one mail for each": (sent, seen["distinct"]),
             "Nobody got it twice": (0, len(twice)),
             "The report counts what was sent": (sent, reports.totals(campaign).sent),
-            "Every mail was delivered, bounced or dropped": (sent, _accounted(campaign)),
+            "Of every mail the providers told what became of it": (sent, _accounted(campaign)),
         }
         wrong = [claim for claim, (left, right) in facts.items() if left != right]
         for claim, (left, right) in facts.items():
@@ -185,7 +185,7 @@ class Command(BaseCommand):
 
 def _accounted(campaign: Campaign) -> int:
     rows = Message.objects.filter(campaign=campaign)
-    quiet = rows.filter(delivered_at=None, bounced_at=None, dropped_at=None)
+    quiet = rows.filter(delivered_at=None, bounced_at=None, dropped_at=None, deferred_at=None)
     return rows.count() - quiet.count()
 
 
