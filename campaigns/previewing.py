@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from campaigns import launching, personalising, rendering
 from campaigns.models import Campaign
 from subscribers.models import Subscriber
@@ -30,6 +32,20 @@ def preview(
 def sample() -> Subscriber:
     """Return an invented person, not stored."""
     return Subscriber(**SAMPLE)
+
+
+_VARIABLE = re.compile(r"\{\{-?\s*([\w.]+)[^}]*\}\}")
+_TAG = re.compile(r"\{[%#].*?[%#]\}")
+
+
+def in_brief(subject: str) -> str:
+    """Return a subject as lists show it: variables by their names, tags left out.
+
+    >>> in_brief("{{ first_name | default('You') }}, {% if vip %}thank you{% endif %}")
+    '[first name], thank you'
+    """
+    named = _VARIABLE.sub(lambda found: f"[{found[1].split('.')[-1].replace('_', ' ')}]", subject)
+    return _TAG.sub("", named).strip()
 
 
 def find_person(beginning: str) -> Subscriber | None:

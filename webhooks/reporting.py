@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Count, Q, Sum
+from django.db.models import Case, Count, F, Q, Sum, TextField, Value, When
 
 from campaigns.models import Campaign
 from delivery.providers.base import EventType
 from webhooks.models import Event, RawRequest, WebhookCount
 
 MOST = 10
+UNSUBSCRIBE = "The unsubscribe link"
 FRESH_S = 15
 
 
@@ -40,13 +42,15 @@ def top_links(campaign: Campaign) -> list[Link]:
 
 def _top_links(campaign: int) -> list[Link]:
     clicks = Event.objects.filter(campaign_id=campaign, type=EventType.CLICKED).exclude(url="")
-    rows = clicks.order_by().values("url")
+    # Everybody's unsubscribe link is another: together they are one.
+    leaving = When(url__startswith=f"{settings.PUBLIC_URL}/u/", then=Value(UNSUBSCRIBE))
+    rows = clicks.order_by().values(link=Case(leaving, default=F("url"), output_field=TextField()))
     by_machine = Q(is_machine=True)
     counted = rows.annotate(
         people=Count("message_id", distinct=True, filter=~by_machine | Q(is_machine=None)),
         machines=Count("message_id", distinct=True, filter=by_machine),
     )
-    return [Link(**row) for row in counted.order_by("-people", "-machines", "url")[:MOST]]
+    return [Link(*row.values()) for row in counted.order_by("-people", "-machines", "link")[:MOST]]
 
 
 def bounce_reasons(campaign: Campaign) -> list[Bounce]:

@@ -35,6 +35,12 @@ class TemplateForm(Styled, forms.ModelForm):
             "text": forms.Textarea(attrs={"rows": 8}),
         }
 
+    def clean_body(self) -> str:
+        return with_plain_ends(self.cleaned_data["body"])
+
+    def clean_text(self) -> str:
+        return with_plain_ends(self.cleaned_data["text"])
+
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or self.cleaned_data
         if not self.errors:
@@ -44,13 +50,18 @@ class TemplateForm(Styled, forms.ModelForm):
         return data
 
 
+def with_plain_ends(text: str) -> str:
+    """Return text with the line ends an author meant: browsers post CRLF, MJML takes LF only."""
+    return text.replace("\r\n", "\n")
+
+
 def source_in(data: Any) -> rendering.Source:
     """Return what a form, or a POST of one, says."""
     is_html = data.get("format") == Template.Format.HTML
     return rendering.Source(
         subject=data.get("subject", ""),
         preheader=data.get("preheader", ""),
-        body=data.get("body", ""),
+        body=with_plain_ends(data.get("body", "")),
         format="html" if is_html else "mjml",
-        text=data.get("text", ""),
+        text=with_plain_ends(data.get("text", "")),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -22,11 +23,12 @@ from campaigns.models import Campaign
 from delivery import proofing, reports, tasks
 from delivery.admin import drafts, exporting, progress
 from delivery.admin.forms import STEP_FORMS, AudienceForm, ContentForm, NameForm, TestForm
-from delivery.models import ProviderAccount
 from emailplatform.admin import Button, Empty, KeysetChangeList, PageAdmin
 from emailplatform.errors import DomainError, InvalidInput
 from emailplatform.formats import ago, badge, number, share
 
+COMING_IN = timedelta(hours=2)
+"""How long after its end a report is worth reading anew every few seconds."""
 Status = Campaign.Status
 TONES = {
     Status.DRAFT: "quiet",
@@ -90,7 +92,7 @@ class CampaignAdmin(PageAdmin):
 
     @admin.display(description="Campaign")
     def campaign(self, campaign: Campaign) -> SafeString:
-        subject = campaign.subject or (campaign.template.subject if campaign.template else "")
+        subject = headline(campaign)
         line = format_html('<br><span class="ui-quiet-text ui-small">{}</span>', subject)
         return format_html("{}{}", campaign.name, line if subject else "")
 
@@ -134,6 +136,7 @@ class CampaignAdmin(PageAdmin):
             self.page("<int:pk>/measure/", self.measure, "measure"),
             self.page("<int:pk>/preview/", self.preview, "preview"),
             self.page("<int:pk>/progress/", self.progress, "progress"),
+            self.page("<int:pk>/totals/", self.totals, "totals"),
             self.page("<int:pk>/messages.csv", self.export, "export"),
             self.deed("<int:pk>/test/", self.test, "test"),
             self.deed("<int:pk>/launch/", self.launch, "launch"),
@@ -183,6 +186,7 @@ class CampaignAdmin(PageAdmin):
             campaign.name,
             campaign,
             tone=TONES[Status(campaign.status)],
+            headline=headline(campaign),
             **{"buttons": self._buttons(request, campaign), **context},
         )
 
@@ -366,13 +370,25 @@ class CampaignAdmin(PageAdmin):
         )
 
     def _report(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        has_providers = ProviderAccount.objects.exists()
+        is_fresh = bool(campaign.finished_at and timezone.now() - campaign.finished_at < COMING_IN)
         facts = progress.report(campaign)
-        return self._page(request, "report", campaign, **facts, has_providers=has_providers)
+        return self._page(request, "report", campaign, **facts, is_fresh=is_fresh)
+
+    def totals(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        """The upper part of a report, read anew while numbers still come in."""
+        facts = progress.outcome(campaign)
+        template = "admin/delivery/totals.html"
+        return self.fragment(request, template, campaign.status, original=campaign, **facts)
 
     def export(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         """Every message of the campaign as CSV, streamed."""
         return exporting.messages_csv(campaign)
+
+
+def headline(campaign: Campaign) -> str:
+    """Return the subject of a campaign, as a line beside its name."""
+    template = campaign.template
+    return previewing.in_brief(campaign.subject or (template.subject if template else ""))
 
 
 def _rate(part: int, whole: int) -> SafeString | str:

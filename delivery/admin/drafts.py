@@ -133,7 +133,6 @@ def plan(campaign: Campaign, audience: targeting.Audience) -> dict[str, Any]:
         "left_out": audience.chosen - audience.reached,
         "providers": [account.name for account in usable()],
         "seconds": audience.reached / speed if speed else None,
-        "subject": campaign.subject or (campaign.template.subject if campaign.template else ""),
         "must_type": audience.reached > TYPE_ABOVE,
         "is_late": _is_past(campaign.send_at),
     }

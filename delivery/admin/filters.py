@@ -27,6 +27,11 @@ _OUTCOMES = {
 }
 
 
+def outcome_label(name: str) -> str:
+    """Return what `?outcome=` of this name means; "" for what is none."""
+    return _OUTCOMES[name][0] if name in _OUTCOMES else ""
+
+
 class CampaignFilter(SimpleListFilter):
     title = "campaign"
     parameter_name = "campaign"

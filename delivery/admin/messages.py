@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from delivery.admin.filters import CampaignFilter, OutcomeFilter, ProviderFilter
+from campaigns.models import Campaign
+from delivery.admin.filters import (
+    CampaignFilter,
+    OutcomeFilter,
+    ProviderFilter,
+    outcome_label,
+)
 from delivery.admin.handoffs import why
 from delivery.models import Message
-from emailplatform.admin import Empty, PageAdmin, ReadOnlyAdmin
+from emailplatform.admin import Button, Empty, PageAdmin, ReadOnlyAdmin
 from emailplatform.formats import ago, badge
 
 Status = Message.Status
@@ -67,6 +74,18 @@ class MessageAdmin(ReadOnlyAdmin, PageAdmin):
 
     class Media:
         css = {"all": ["ui/mail.css"]}
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Say above the list whose messages these are, and lead back to the campaign."""
+        pk = request.GET.get("campaign", "")
+        campaign = Campaign.objects.filter(pk=int(pk)).first() if pk.isdecimal() else None
+        context = dict(extra_context or {})
+        if campaign:
+            back = reverse("admin:campaigns_campaign_change", args=[campaign.pk])
+            which = outcome_label(request.GET.get("outcome", ""))
+            context["heading"] = f"{campaign}: {which.lower() if which else 'messages'}"
+            context["buttons"] = [Button("Back to the campaign", back, "arrow_back")]
+        return super().changelist_view(request, context)
 
     @admin.display(description="Campaign")
     def of_campaign(self, message: Message) -> str:

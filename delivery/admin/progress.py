@@ -44,16 +44,23 @@ def progress(campaign: Campaign) -> dict[str, Any]:
     return known
 
 
-def report(campaign: Campaign) -> dict[str, Any]:
-    """Return the campaign's result: totals, parts, and a chart of the first two days."""
+def outcome(campaign: Campaign) -> dict[str, Any]:
+    """Return what became of a campaign, in total."""
     totals = reports.totals(campaign)
     return {
         "totals": totals,
         "too_many_complaints": (totals.rate("complained") or 0) > COMPLAINTS_MOST,
+        "progress": reports.progress(campaign, timezone.now()),
+    }
+
+
+def report(campaign: Campaign) -> dict[str, Any]:
+    """Return the campaign's result: totals, parts, and a chart of the first two days."""
+    return {
+        **outcome(campaign),
         "by_provider": _parts(campaign, "provider__name"),
         "by_mailbox": _parts(campaign, "mailbox"),
         "chart": _chart(campaign),
-        "progress": reports.progress(campaign, timezone.now()),
     }
 
 

@@ -74,7 +74,7 @@ def _field(field: Field, account: ProviderAccount) -> forms.Field:
     if is_stored:
         kept = f"Stored, ends in {ends(account.secrets, field.name)}. Leave empty to keep it."
         help_text = f"{help_text} {kept}".strip()
-    return forms.CharField(
+    made = forms.CharField(
         label=field.label,
         help_text=help_text,
         required=field.is_required and not is_stored,
@@ -82,6 +82,8 @@ def _field(field: Field, account: ProviderAccount) -> forms.Field:
         widget=_widget(field),
         max_length=10_000,
     )
+    made.is_kept = is_stored  # type: ignore[attr-defined]  # not “optional”: there is one
+    return made
 
 
 def _widget(field: Field) -> forms.Widget:

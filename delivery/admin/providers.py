@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern
 from django.utils import timezone
 
+from campaigns.models import Campaign
 from delivery import monitoring
 from delivery.admin.forms import ProbeForm
 from delivery.admin.provider_forms import form_for
@@ -142,7 +143,7 @@ class ProviderAdmin(PageAdmin):
             own=[field for field in form if field.name.startswith("set_")],
             may_save=may_save,
             hear=HEAR.get(account.kind, ""),
-            probe_form=ProbeForm(initial={"to": getattr(request.user, "email", "")}),
+            probe_form=ProbeForm(initial=_usual_addresses(request)),
             now=timezone.now(),
             buttons=[] if is_new else self._buttons(request, account),
         )
@@ -198,6 +199,12 @@ def cards(now: datetime) -> list[dict[str, Any]]:
         }
         for account in ProviderAccount.objects.defer("secrets")
     ]
+
+
+def _usual_addresses(request: HttpRequest) -> dict[str, str]:
+    """Return who a test comes from, as the last campaign did, and to whom: the reader."""
+    senders = Campaign.objects.exclude(from_email="").values_list("from_email", flat=True)
+    return {"sender": senders.first() or "", "to": getattr(request.user, "email", "")}
 
 
 def _free_name(label: str) -> str:

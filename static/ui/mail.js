@@ -87,7 +87,7 @@ const startChart = (canvas) => {
       datasets: data.lines.map((line) => ({
         label: line.label, data: line.values, borderColor: colour(line.colour), backgroundColor: colour(line.colour),
         borderDash: line.dashed ? [4, 4] : [], borderWidth: 2, pointRadius: data.labels.length > 3 ? 0 : 3,
-        pointHoverRadius: 4, tension: 0.25,
+        pointHoverRadius: 4, tension: 0.25, maxBarThickness: 56,
       })),
     },
     options: {

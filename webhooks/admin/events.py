@@ -162,14 +162,21 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
 
 
 def _timeline(told: list[Moment], mails: list[Message]) -> list[dict[str, Any]]:
-    """Return events and mails in one line, the newest first."""
+    """Return events and mails in one line, the newest first; within a second as things go."""
+    order = list(WORDS)
     lines: list[dict[str, Any]] = [
-        {"at": each.event.occurred_at, "label": each.label, "tone": each.tone, "moment": each}
+        {
+            "at": each.event.occurred_at,
+            "label": each.label,
+            "tone": each.tone,
+            "moment": each,
+            "rank": order.index(each.event.type) if each.event.type in order else 0,
+        }
         for each in told
     ]
     for mail in mails:
         label = "Was sent" if mail.sent_at else f"{mail.get_status_display()}:"
         at = mail.sent_at or mail.created_at
         tone = "info" if mail.sent_at else "warn"
-        lines.append({"at": at, "label": label, "tone": tone, "mail": mail})
-    return sorted(lines, key=lambda line: line["at"], reverse=True)
+        lines.append({"at": at, "label": label, "tone": tone, "mail": mail, "rank": -1})
+    return sorted(lines, key=lambda line: (line["at"], line["rank"]), reverse=True)

@@ -40,7 +40,7 @@ class RequestAdmin(ReadOnlyAdmin, PageAdmin):
         "What providers posted to us, exactly as it came. Only genuine requests are kept; forged "
         "ones are refused and counted."
     )
-    list_display = ["request", "of_account", "state", "detail", "size_count", "came"]
+    list_display = ["webhook", "of_account", "state", "detail", "size_count", "came"]
     list_filter = ["status", "is_late"]
     list_select_related = ["account"]
     actions = ["replay_selected"]
@@ -57,7 +57,7 @@ class RequestAdmin(ReadOnlyAdmin, PageAdmin):
         css = {"all": ["ui/mail.css"]}
 
     @admin.display(description="Request")
-    def request(self, request: RawRequest) -> str:
+    def webhook(self, request: RawRequest) -> str:
         return str(request.pk)
 
     @admin.display(description="Provider")
