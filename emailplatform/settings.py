@@ -213,9 +213,7 @@ SANDBOX_PORT = env.whole("SANDBOX_PORT", 8025)
 SANDBOX_URL = env.text("SANDBOX_URL", f"http://127.0.0.1:{SANDBOX_PORT}" if LOCAL else "")
 """Where the sandbox's inbox is looked at; empty: there is none."""
 SANDBOX_SMTP_PORT = env.whole("SANDBOX_SMTP_PORT", SANDBOX_PORT + 1)
-SANDBOX_ACCOUNTS = Path(
-    env.text("SANDBOX_ACCOUNTS", str(VAR_DIR / "sandbox" / "accounts.json"))
-)
+SANDBOX_ACCOUNTS = Path(env.text("SANDBOX_ACCOUNTS", str(VAR_DIR / "sandbox" / "accounts.json")))
 
 # --- API -------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -17,7 +17,8 @@ from unfold.admin import ModelAdmin as UnfoldAdmin
 from emailplatform.admin.keyset import KeysetChangeList
 from emailplatform.errors import DomainError
 
-View = Callable[..., HttpResponse | None]
+Page = Callable[..., HttpResponseBase]
+Deed = Callable[..., HttpResponseBase | None]
 
 
 class Button(NamedTuple):
@@ -111,32 +112,32 @@ class ModelAdmin(UnfoldAdmin):
     def get_urls(self) -> list[URLPattern]:
         return [*self.own_urls(), *super().get_urls()]
 
-    def page(self, route: str, view: View, name: str, right: str = "view") -> URLPattern:
+    def page(self, route: str, view: Page, name: str, right: str = "view") -> URLPattern:
         """Return a page: `view(request, obj)` under "<int:pk>/…", `view(request)` elsewhere.
 
         Who lacks the right gets 403, who is not signed in the login page.
         """
 
-        def guarded(request: HttpRequest, pk: int | None = None, **more: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, pk: int | None = None, **more: Any) -> HttpResponseBase:
             who = [] if pk is None else [self.get_object_or_404(request, pk)]
-            if not getattr(self, f"has_{right}_permission")(request, *who):
-                raise PermissionDenied
+            self.require(request, right, *who)
             return view(request, *who, **more)
 
         full = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
-        return path(route, self.admin_site.admin_view(guarded), name=full)
+        pattern: URLPattern = path(route, self.admin_site.admin_view(guarded), name=full)
+        return pattern
 
-    def deed(self, route: str, view: View, name: str, right: str = "change") -> URLPattern:
+    def deed(self, route: str, view: Deed, name: str, right: str = "change") -> URLPattern:
         """Return an address that does something: POST only; a refusal is shown on the page before.
 
         `view(request, obj)` returns where to go, or None for the page it was pressed on.
         """
 
-        def posted(request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
+        def posted(request: HttpRequest, *args: Any, **more: Any) -> HttpResponseBase:
             if request.method != "POST":
                 return HttpResponseNotAllowed(["POST"])
             try:
-                answer: HttpResponse | None = view(request, *args, **more)
+                answer: HttpResponseBase | None = view(request, *args, **more)
             except DomainError as error:
                 self.message_user(request, str(error), messages.ERROR)
                 answer = None
@@ -153,6 +154,12 @@ class ModelAdmin(UnfoldAdmin):
         self.log_change(request, obj, sentence)
         self.message_user(request, sentence, messages.SUCCESS)
 
+    def require(self, request: HttpRequest, right: str, *who: Model) -> None:
+        """Refuse who may not "view", "add", "change" or "delete" (this row)."""
+        asked_of = () if right == "add" else who
+        if not getattr(self, f"has_{right}_permission")(request, *asked_of):
+            raise PermissionDenied
+
     def get_object_or_404(self, request: HttpRequest, pk: int) -> Model:
         """Return the row, if this reader's list has it."""
         obj: Model | None = self.get_object(request, str(pk))
@@ -168,10 +175,11 @@ class ModelAdmin(UnfoldAdmin):
         template: str,
         title: str,
         obj: Model | None = None,
+        /,
         **context: Any,
     ) -> TemplateResponse:
         """Return one of our pages inside the admin's frame. Templates extend admin/page.html."""
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         frame = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -183,7 +191,7 @@ class ModelAdmin(UnfoldAdmin):
         return TemplateResponse(request, template, {**frame, **context})
 
     def fragment(
-        self, request: HttpRequest, template: str, state: str, **context: Any
+        self, request: HttpRequest, template: str, state: str, /, **context: Any
     ) -> HttpResponse:
         """Return a piece of a page that refreshes itself.
 
@@ -227,7 +235,7 @@ class PageAdmin(ModelAdmin):
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
-    ) -> HttpResponse:
+    ) -> Any:
         if "_popup" in request.POST:
             return super().response_add(request, obj, post_url_continue)
         self.message_user(request, f"{obj} is there now.", messages.SUCCESS)

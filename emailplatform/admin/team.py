@@ -32,7 +32,7 @@ class TeamAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc]  # both narr
     list_display = ["username", "email", "full_name", "roles", "state", "seen"]
     list_filter = ["is_active", "groups"]
     ordering = ["username"]
-    filter_horizontal: list[str] = []
+    filter_horizontal = []
     readonly_fields = ["last_login", "date_joined"]
     fieldsets = [
         (None, {"fields": ["username", "password"]}),

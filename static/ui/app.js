@@ -37,6 +37,11 @@ const showFile = (drop) => {
     : `${file.name}, ${megabytes(file.size)}`;
   line.classList.toggle("ui-error", Boolean(tooBig));
 };
+document.addEventListener("DOMContentLoaded", () => {
+  for (const input of document.querySelectorAll(".ui-drop input")) {
+    input.hasChangeListener = true; // unfold would look for a text field beside it and fail
+  }
+});
 document.addEventListener("change", (event) => {
   const drop = event.target.closest(".ui-drop");
   if (drop) showFile(drop);

@@ -1,0 +1,3 @@
+"""The audience pages of the admin. Display and buttons only: the domain does the work."""
+
+from subscribers.admin import attributes, imports, lists, people, segments, suppressions  # noqa: F401

@@ -1,0 +1,243 @@
+"""People: the list, and the page of one person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, URLPattern, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from emailplatform.admin import Button, Empty, PageAdmin
+from emailplatform.errors import InvalidInput
+from emailplatform.formats import ago, badge
+from subscribers import consenting, enrolling
+from subscribers.admin.filters import LanguageFilter, ListFilter, SegmentFilter, StatusFilter
+from subscribers.admin.forms import (
+    PREFIX,
+    PersonForm,
+    SuppressForm,
+    attribute_fields,
+    attributes_in,
+)
+from subscribers.models import Attribute, MailingList, Subscriber, Subscription, Suppression
+
+TONES = {
+    Subscriber.Status.ACTIVE: "ok",
+    Subscriber.Status.UNSUBSCRIBED: "quiet",
+    Subscriber.Status.BOUNCED: "bad",
+    Subscriber.Status.COMPLAINED: "bad",
+    Subscriber.Status.BLOCKED: "warn",
+}
+"""How a status is coloured."""
+_SHORT = {"unsubscribed": "Unsubscribed", "bounced": "Bounced", "blocked": "Blocked"}
+_FACTS = ["first_name", "last_name", "language", "time_zone", "country", "tags", "attributes"]
+TIMELINE = "admin:webhooks_event_of_person"
+"""The fragment with a person's mails and events; the app that has it registers this name."""
+
+
+@admin.register(Subscriber)
+class PeopleAdmin(PageAdmin):
+    keyset = True
+    form = PersonForm
+    intro = "Everybody you know, whatever list they are on."
+    add_label = "Add person"
+    list_display = ["person", "standing", "on_lists", "language", "mailbox", "joined"]
+    list_filter = [StatusFilter, ListFilter, SegmentFilter, LanguageFilter, "mailbox"]
+    search_fields = ["email"]
+    search_help_text = "Address begins with…"
+    actions = ["unsubscribe_selected"]
+    empty = Empty(
+        "group",
+        "Nobody here yet",
+        "Import a CSV file from your shop, your CRM or another mail tool. Names, languages and "
+        "your own columns come along, and people who left stay gone.",
+        "Import people",
+        "admin:subscribers_import_add",
+    )
+
+    # --- The list ------------------------------------------------------------------------
+
+    @admin.display(description="Person")
+    def person(self, person: Subscriber) -> SafeString:
+        name = format_html('<br><span class="ui-quiet-text">{}</span>', person.full_name)
+        return format_html("{}{}", person.email, name if person.full_name else "")
+
+    @admin.display(description="Status")
+    def standing(self, person: Subscriber) -> SafeString:
+        label = _SHORT.get(person.status, person.get_status_display())
+        return badge(label, TONES.get(Subscriber.Status(person.status), "quiet"))
+
+    @admin.display(description="Lists")
+    def on_lists(self, person: Subscriber) -> str:
+        active = Subscription.Status.ACTIVE
+        names = [each.list.name for each in person.subscriptions.all() if each.status == active]
+        return ", ".join(names) or "–"
+
+    @admin.display(description="Since")
+    def joined(self, person: Subscriber) -> str:
+        return ago(person.created_at)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subscriber]:
+        people: QuerySet[Subscriber] = super().get_queryset(request)
+        return people.prefetch_related("subscriptions__list")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Subscriber], search_term: str
+    ) -> tuple[QuerySet[Subscriber], bool]:
+        """By the beginning of the address, out of its index; addresses are kept in lower case."""
+        term = search_term.strip().lower()
+        return (queryset.filter(email__startswith=term) if term else queryset), False
+
+    def list_buttons(self, request: HttpRequest) -> list[Button]:
+        buttons = super().list_buttons(request)
+        if request.user.has_perm("subscribers.add_import"):
+            quiet = [button._replace(look="") for button in buttons]
+            url = reverse("admin:subscribers_import_add")
+            return [*quiet, Button("Import people", url, "upload_file", "primary")]
+        return buttons
+
+    @admin.action(description="Unsubscribe from everything", permissions=["change"])
+    def unsubscribe_selected(self, request: HttpRequest, people: QuerySet[Subscriber]) -> None:
+        for person in people:
+            consenting.unsubscribe(person, [], timezone.now())
+            self.log_change(request, person, "Unsubscribed from everything.")
+        self.message_user(request, f"Done for {len(people)}: they get no more campaigns.")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Mails sent keep the address: erasing a person is more than deleting this row."""
+        return False
+
+    # --- One person ----------------------------------------------------------------------
+
+    def own_urls(self) -> list[URLPattern]:
+        return [
+            *super().own_urls(),
+            self.page("<int:pk>/suppress/", self.suppress, "suppress", "change"),
+            self.deed("<int:pk>/unsubscribe/", self.unsubscribe, "unsubscribe"),
+            self.deed("<int:pk>/lists/", self.add_to_list, "lists"),
+            self.deed("<int:pk>/lists/<int:source>/leave/", self.leave_list, "leave"),
+        ]
+
+    def show(self, request: HttpRequest, person: Subscriber) -> HttpResponse:
+        return self.render(
+            request,
+            "admin/subscribers/person.html",
+            person.email,
+            person,
+            **_facts(person),
+            tone=TONES.get(Subscriber.Status(person.status), "quiet"),
+            buttons=self._buttons(request, person),
+            timeline=_timeline_url(person),
+        )
+
+    def _buttons(self, request: HttpRequest, person: Subscriber) -> list[Button]:
+        if not self.has_change_permission(request, person):
+            return []
+        question = f"Unsubscribe {person.email} from everything? Only they can sign up again."
+        buttons = [Button("Edit", self.url("edit", person.pk), "edit")]
+        if person.is_mailable:
+            leave = self.url("unsubscribe", person.pk)
+            buttons += [
+                Button("Unsubscribe", leave, "unsubscribe", post=True, confirm=question),
+                Button("Suppress", self.url("suppress", person.pk), "block", "danger"),
+            ]
+        return buttons
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
+    ) -> Any:
+        """Return the form with a field per attribute."""
+        fields = attribute_fields(Attribute.objects.all())
+        if obj is None:
+            fields = {"email": forms.CharField(widget=UnfoldAdminTextInputWidget), **fields}
+        kw["form"] = type("PersonForm", (PersonForm,), fields)
+        return super().get_form(request, obj, change, **kw)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        first = [] if obj else ["email"]
+        usual = [*first, "first_name", "last_name", "language", "time_zone", "country", "tags"]
+        own = list(attribute_fields(Attribute.objects.all()))
+        return [(None, {"fields": usual}), *([("Your fields", {"fields": own})] if own else [])]
+
+    def save_model(self, request: HttpRequest, person: Subscriber, form: Any, change: bool) -> None:
+        """Create through the same door as API and imports; write what changed of a known person."""
+        data = form.cleaned_data
+        person.attributes = attributes_in(data, person.attributes)
+        if change:
+            person.updated_at = timezone.now()
+            own = [name for name in data if not name.startswith(PREFIX)]
+            person.save(update_fields=[*own, "attributes", "updated_at"])
+            return
+        facts = {name: getattr(person, name) for name in _FACTS}
+        source = f"added by {request.user.get_username()}"
+        enrolled, _ = enrolling.enrol(person.email, source=source, now=timezone.now(), **facts)
+        person.pk = enrolled.pk
+
+    # --- Deeds ---------------------------------------------------------------------------
+
+    def unsubscribe(self, request: HttpRequest, person: Subscriber) -> None:
+        source = f"unsubscribed by {request.user.get_username()}"
+        consenting.unsubscribe(person, [], timezone.now(), source)
+        self.done(request, person, f"{person} is unsubscribed from everything.")
+
+    def add_to_list(self, request: HttpRequest, person: Subscriber) -> None:
+        chosen = _list_of(request.POST.get("list", ""))
+        if chosen is None:
+            raise InvalidInput("Choose a list first.")
+        source = f"added by {request.user.get_username()}"
+        enrolling.enrol(person.email, [chosen], source=source, now=timezone.now())
+        standing = person.subscriptions.get(list=chosen)
+        if standing.status != Subscription.Status.ACTIVE:
+            raise InvalidInput(
+                f"{person} left {chosen} by themselves: only they can sign up for it again."
+            )
+        self.done(request, person, f"{person} is on {chosen}.")
+
+    def leave_list(self, request: HttpRequest, person: Subscriber, source: int) -> None:
+        consenting.unsubscribe(person, [source], timezone.now())
+        self.done(request, person, f"{person} is off the list.")
+
+    def suppress(self, request: HttpRequest, person: Subscriber) -> HttpResponse:
+        """Ask for the reason, then close the address for good."""
+        form = SuppressForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            note = form.cleaned_data["note"] or f"by {request.user.get_username()}"
+            consenting.suppress(person.email, form.cleaned_data["reason"], note, timezone.now())
+            self.done(request, person, f"{person} is suppressed: no mail goes there any more.")
+            return self.back(request, person)
+        return self.render(
+            request, "admin/subscribers/suppress.html", "Suppress", person, form=form
+        )
+
+
+def _facts(person: Subscriber) -> dict[str, Any]:
+    """Return what the page of a person shows, read in four statements."""
+    standings = list(person.subscriptions.select_related("list").order_by("list__name"))
+    known = {each.list_id for each in standings}
+    labels = dict(Attribute.objects.values_list("name", "label"))
+    own = [(labels.get(name, name), value) for name, value in sorted(person.attributes.items())]
+    return {
+        "standings": standings,
+        "other_lists": [each for each in MailingList.objects.all() if each.pk not in known],
+        "own": own,
+        "suppression": Suppression.objects.filter(address_key=person.address_key).first(),
+    }
+
+
+def _timeline_url(person: Subscriber) -> str:
+    """Return where the person's mails and events are; "" while no app tells of any."""
+    try:
+        return reverse(TIMELINE, args=[person.pk])
+    except NoReverseMatch:
+        return ""
+
+
+def _list_of(key: str) -> MailingList | None:
+    return MailingList.objects.filter(pk=int(key)).first() if key.isdecimal() else None

@@ -1,0 +1,130 @@
+"""Addresses that get no mail: look one up, see why, lift it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from emailplatform.admin import Button, Empty, PageAdmin, in_words
+from emailplatform.errors import DomainError
+from emailplatform.formats import ago, badge
+from emailplatform.secrets import address_key
+from subscribers import consenting, enrolling
+from subscribers.admin.forms import SuppressForm
+from subscribers.models import Subscriber, Suppression
+
+TONES = {"bounced": "bad", "complained": "bad", "blocked": "warn"}
+_NO_ONE = b""
+
+
+class SuppressAddressForm(SuppressForm):
+    """An address of anybody, known or not, and why it is closed."""
+
+    email = forms.CharField(max_length=320)
+
+
+@admin.register(Suppression)
+class SuppressionAdmin(PageAdmin):
+    keyset = True
+    heading = "Suppressions"
+    intro = (
+        "Addresses that get no mail, whatever list they are on. Only a fingerprint of each is "
+        "kept, so the list cannot be read, but any address can be looked up."
+    )
+    add_label = "Suppress an address"
+    list_display = ["why", "source", "when"]
+    list_filter = ["reason"]
+    search_fields = ["address_key"]
+    search_help_text = "Is this address suppressed? Write it in full"
+    actions = None
+    empty = Empty(
+        "block",
+        "No address is suppressed",
+        "Unsubscribes, hard bounces and spam complaints come here by themselves, and stay when a "
+        "person is deleted or imported again.",
+    )
+
+    @admin.display(description="Reason")
+    def why(self, suppression: Suppression) -> SafeString:
+        return badge(suppression.get_reason_display(), TONES.get(suppression.reason, "quiet"))
+
+    @admin.display(description="When")
+    def when(self, suppression: Suppression) -> str:
+        return ago(suppression.created_at)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Suppression], search_term: str
+    ) -> tuple[QuerySet[Suppression], bool]:
+        """By a whole address: nothing else can be found among fingerprints."""
+        if not search_term.strip():
+            return queryset, False
+        return queryset.filter(address_key=_fingerprint(search_term)), False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def own_urls(self) -> list[URLPattern]:
+        return [self.deed("<int:pk>/lift/", self.lift, "lift", "delete")]
+
+    def show(self, request: HttpRequest, suppression: Suppression) -> HttpResponse:
+        person = Subscriber.objects.filter(address_key=suppression.address_key).first()
+        buttons = []
+        if self.has_delete_permission(request, suppression):
+            question = "Let this address be mailed again? Do so only if its owner asked for it."
+            url = self.url("lift", suppression.pk)
+            buttons = [Button("Lift", url, "lock_open", "danger", post=True, confirm=question)]
+        return self.render(
+            request,
+            "admin/subscribers/suppression.html",
+            "Suppressed address",
+            suppression,
+            person=person,
+            buttons=buttons,
+            tone=TONES.get(suppression.reason, "quiet"),
+        )
+
+    def lift(self, request: HttpRequest, suppression: Suppression) -> HttpResponse:
+        consenting.lift(suppression, timezone.now())
+        self.log_deletions(request, [suppression])
+        self.message_user(request, "The address may be mailed again. Lists it left stay left.")
+        return redirect(self.url("changelist"))
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Suppress any address, also of nobody we know."""
+        self.require(request, "add")
+        form = SuppressAddressForm(request.POST or None)
+        if request.method == "POST" and form.is_valid() and self._suppressed(request, form):
+            return redirect(self.url("changelist"))
+        return self.render(
+            request, "admin/subscribers/suppress.html", "Suppress an address", form=form
+        )
+
+    def _suppressed(self, request: HttpRequest, form: SuppressAddressForm) -> bool:
+        data = form.cleaned_data
+        note = data["note"] or f"by {request.user.get_username()}"
+        try:
+            is_new = consenting.suppress(data["email"], data["reason"], note, timezone.now())
+        except DomainError as error:
+            in_words(form, error)
+            return False
+        said = "is suppressed" if is_new else "was suppressed already"
+        self.message_user(request, f"{data['email']} {said}.")
+        return True
+
+
+def _fingerprint(text: str) -> bytes:
+    """Return the key of an address; what is none matches no row."""
+    try:
+        return address_key(enrolling.clean(text))
+    except DomainError:
+        return _NO_ONE
