@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Self
 
 from django.db import transaction
 
@@ -33,6 +34,22 @@ class ImportReport:
     reasons: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
 
+    @classmethod
+    def of(cls, import_: Import) -> Self:
+        """Return the report of an import as far as it has got."""
+        return cls(
+            rows=import_.rows,
+            created=import_.created_count,
+            updated=import_.updated_count,
+            unchanged=import_.unchanged_count,
+            duplicate=import_.duplicate_count,
+            refused=import_.refused_count,
+            subscribed=import_.subscribed_count,
+            unmailable=import_.unmailable_count,
+            reasons=Counter(import_.reasons),
+            warnings=Counter(import_.warnings),
+        )
+
 
 def dry_run(
     import_: Import, mapping: Mapping[str, str] | None = None, known: str | None = None
@@ -49,8 +66,8 @@ def dry_run(
         guessed = importing.attributes_of(mapping, layout_of(file, import_.delimiter), {})
         types = {name: kind for name, (_header, kind) in guessed.items()}
         parser = Parser(import_.headers, mapping, types | importing.known_types())
-        upserting.shadow_seen()
-        with closing(chunking.batches(import_, file, parser)) as batches:
+        read = chunking.batches(import_, file, parser)
+        with upserting.shadowed_seen(), closing(read) as batches:
             for batch in batches:
                 _add(report, batch, import_, known or import_.known)
     return report

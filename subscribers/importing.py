@@ -270,8 +270,8 @@ def _fail(import_: Import, error: Exception) -> None:
     sentence = str(error)
     if not isinstance(error, InvalidInput):
         # Only the class: PostgreSQL's own words quote the row.
-        facts = {"import": import_.pk, "line": import_.line, "error": type(error.__cause__).__name__}
-        logger.error("import failed", extra=facts)
+        kind = type(error.__cause__).__name__
+        logger.error("import failed", extra={"import": import_.pk, "error": kind})
         sentence = f"The database refused the rows after line {import_.line}."
     import_.finish(Import.Status.FAILED, sentence)
 

@@ -304,6 +304,11 @@ class Import(StatefulModel):
         """Stop for good. People taken so far stay; the file is deleted."""
         self.finish(self.Status.CANCELLED)
 
+    def discard(self) -> None:
+        """Undo an upload that was never confirmed: row and file."""
+        self.finish(self.Status.CANCELLED)
+        self.delete()
+
     def finish(self, status: str, error: str = "") -> None:
         """End in `status` (done, failed, cancelled) and let go of the file: it holds addresses."""
         self.move_to(status, finished_at=timezone.now(), lease_until=None, error=error[:500])

@@ -196,7 +196,7 @@ class Parser:
 
 
 def _json(kind: str) -> Callable[[str], str | None]:
-    """Return what turns a cell into JSON of an attribute's type, or None. (json takes 3 µs more.)"""
+    """Return what turns a cell into JSON of an attribute's type, or None (json is slower)."""
     convert = converting.BY_TYPE[kind]
 
     def converted(cell: str) -> str | None:

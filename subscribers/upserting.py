@@ -6,7 +6,8 @@ behind PgBouncer and for any number of imports at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -92,7 +93,8 @@ def upsert(import_: Import, staged: int, now: datetime) -> Counts:
     return counts
 
 
-def shadow_seen() -> None:
+@contextmanager
+def shadowed_seen() -> Iterator[None]:
     """Let this transaction remember addresses in a temporary table instead of the real one.
 
     PostgreSQL looks for tables among the temporary ones first.
@@ -101,10 +103,12 @@ def shadow_seen() -> None:
         "CREATE TEMPORARY TABLE subscribers_seenaddress"
         " (LIKE subscribers_seenaddress INCLUDING INDEXES) ON COMMIT DROP"
     )
+    yield
+    _changed("DROP TABLE pg_temp.subscribers_seenaddress")
 
 
 def estimate(source: int, into: int | None, known: str) -> Counts:
-    """Return what `upsert` would come to, having written nothing (after `shadow_seen`)."""
+    """Return what `upsert` would come to, having written nothing (in `shadowed_seen`)."""
     duplicates = _drop_seen(source)
     is_skip, is_update = known == Import.Known.SKIP, known == Import.Known.UPDATE
     created, changed, there, subscribed, unmailable = _row(

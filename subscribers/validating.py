@@ -105,7 +105,7 @@ def _reason_of_local(local: str) -> str:
 
 
 def _reason_of_domain(domain: str) -> str:
-    if domain.startswith("["):
+    if domain.startswith("[") or domain.rpartition(".")[2].isdecimal():
         return "a number in place of a domain"
     if re.search(r"\s", domain):
         return "a space in the address"
