@@ -25,7 +25,7 @@ from jinja2.runtime import ChainableUndefined, Context, Undefined, markup_join, 
 
 MAX_SOURCE = 1_000_000
 """Characters of one part of a template."""
-MAX_TOKENS = 6_000
+MAX_TOKENS = 4_000
 """Words and signs inside all Jinja tags of one part: compiling costs up to 100 µs for each."""
 MAX_TEXT = 512 * 1024
 """Characters of any text a template makes, the whole body included."""

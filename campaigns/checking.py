@@ -74,7 +74,11 @@ def _private_attributes(tree: nodes.Template) -> Iterator[Found]:
 
 def _unknown_names(tree: nodes.Template, known: Collection[str]) -> Iterator[Found]:
     """Yield each unknown variable once, at its first line."""
-    unknown = meta.find_undeclared_variables(tree) - set(known) - names_set(tree) - {"self"}
+    used = {name.name for name in tree.find_all(nodes.Name)} - set(known)
+    if not used:
+        # The usual case; what follows compiles the whole template to see what is in scope where.
+        return
+    unknown = (used & meta.find_undeclared_variables(tree)) - names_set(tree) - {"self"}
     seen: set[str] = set()
     for name in sorted(tree.find_all(nodes.Name), key=lambda name: name.lineno):
         if name.name in unknown and name.name not in seen and name.ctx == "load":

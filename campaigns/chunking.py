@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from jinja2 import Template, meta, nodes
+from jinja2 import Template, nodes
 
 from campaigns.bounding import MAX_TEXT, BoundedContext, BoundExceeded
 from campaigns.explaining import COMPILE_ERRORS, RENDER_ERRORS, TemplateProblem, problem_of
@@ -160,7 +160,7 @@ def chunk(
     frozen = {name: value for name, value in constants.items() if name not in names}
     try:
         tree = environment.parse(source)
-        used = frozenset(meta.find_undeclared_variables(tree) & set(names))
+        used = frozenset({name.name for name in tree.find_all(nodes.Name)} & set(names))
         cutter = _Cutter(environment, frozen, rules)
         static, body = cutter.cut(tree)
         template = cutter.compiled(body)
@@ -247,10 +247,13 @@ class _Cutter:
         On the side of caution: what is set anywhere in the template may depend on a person, and
         a node in which a name of its own hides another's is left alone.
         """
-        if isinstance(node, STATEFUL) or any(node.find_all(STATEFUL)):
-            return False
-        own = {name.name for name in node.find_all(nodes.Name) if name.ctx != "load"}
-        loads = {name.name for name in node.find_all(nodes.Name) if name.ctx == "load"}
+        own: set[str] = set()
+        loads: set[str] = set()
+        for part in (node, *node.find_all((nodes.Name, *STATEFUL))):
+            if isinstance(part, STATEFUL):
+                return False
+            if isinstance(part, nodes.Name):
+                (loads if part.ctx == "load" else own).add(part.name)
         if own & (stored | set(self.constants)):
             return False
         known = set(self.constants) | set(self.environment.globals) | own | {"loop"}

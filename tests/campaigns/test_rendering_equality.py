@@ -27,7 +27,6 @@ TEXTS = st.one_of(
             "100%",
             "{ ",
             "}",
-            "{ {",
             "%",
             " ",
             "\n",
@@ -135,10 +134,14 @@ def ordinary(source: str, person: dict, *, autoescape: bool) -> str:
     return environment.from_string(source).render({**CONSTANTS, **person})
 
 
+def readable(source: str) -> str:
+    """Return `source` with a space wherever a brace of a text would become one of a tag."""
+    return re.sub(r"\{(?=\{[{%#])", "{ ", source)
+
+
 @settings(max_examples=400, deadline=None)
-@given(TEMPLATES, PEOPLE, st.booleans())
+@given(TEMPLATES.map(readable), PEOPLE, st.booleans())
 def test_filled_chunks_equal_an_ordinary_render(source, person, autoescape):
-    source = source.replace("{{{", "{ {{").replace("{{%", "{ {%")
     environment = BoundedEnvironment(autoescape=autoescape)
     if not person.get("first_name", "x").strip() or "first_name" not in person:
         person = {**person, "first_name": "Ana"}
@@ -151,9 +154,8 @@ def test_filled_chunks_equal_an_ordinary_render(source, person, autoescape):
 
 
 @settings(max_examples=200, deadline=None)
-@given(TEMPLATES)
+@given(TEMPLATES.map(readable))
 def test_no_provider_finds_a_merge_field_in_the_static_text(source):
-    source = source.replace("{{{", "{ {{").replace("{{%", "{ {%")
     part = chunk(BoundedEnvironment(autoescape=True), source, NAMES, CONSTANTS, Rules("body"))
 
     for text in part.static:
