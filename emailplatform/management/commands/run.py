@@ -71,8 +71,6 @@ class Command(BaseCommand):
             if not is_up and _answers(*address):
                 is_up = True
                 self._say(self.style.SUCCESS(f"Open {settings.PUBLIC_URL}/admin/"))
-                if settings.SANDBOX_URL:
-                    self._say(f"What is sent lands in the sandbox: {settings.SANDBOX_URL}")
 
     def _printer(self) -> Any:
         """Return the sink that prints each line behind the name of its process."""
