@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, cast
 
 from django.db import transaction
 
@@ -42,7 +43,7 @@ def source_of(campaign: Campaign) -> rendering.Source:
         subject=campaign.subject or template.subject,
         preheader=campaign.preheader or template.preheader,
         body=template.body,
-        format=template.format,
+        format=cast("Literal['mjml', 'html']", template.format),
         text=template.text,
     )
 

@@ -31,13 +31,20 @@ TEST_MESSAGE = 0
 class Person(Protocol):
     """A `Subscriber`, or a message's person as `delivery` claimed them."""
 
-    email: str
-    first_name: str
-    last_name: str
-    language: str
-    country: str
-    time_zone: str
-    attributes: dict[str, Any]
+    @property
+    def email(self) -> str: ...
+    @property
+    def first_name(self) -> str: ...
+    @property
+    def last_name(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def country(self) -> str: ...
+    @property
+    def time_zone(self) -> str: ...
+    @property
+    def attributes(self) -> dict[str, Any]: ...
 
 
 def known_names() -> list[str]:

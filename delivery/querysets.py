@@ -227,7 +227,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """  # noqa: S608 (the select is the ORM's)
         with connection.cursor() as cursor:
             cursor.execute(insert, [campaign.pk, due_at, *params])
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     def due_lanes(self, now: datetime) -> list[tuple[int, str]]:
         """Return (campaign, mailbox) of every lane with marketing mail due now."""
@@ -242,7 +242,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """
         with connection.cursor() as cursor:
             cursor.execute(sql, [list(Mailbox.values), now])
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
     def claim(self, handoff: Handoff, limit: int, now: datetime) -> tuple[list[Claimed], int]:
         """Create `handoff` and take up to `limit` due messages of its lane into it.
@@ -255,7 +255,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
         if campaign is None:
             raise ValueError("A claim needs the hand-off's campaign.")
         with transaction.atomic():
-            handoff.lease_until = Now() + PREPARE_LEASE  # type: ignore[assignment]
+            handoff.lease_until = Now() + PREPARE_LEASE
             handoff.save(force_insert=True)
             with connection.cursor() as cursor:
                 cursor.execute(
@@ -331,5 +331,5 @@ class CampaignStatQuerySet(models.QuerySet["CampaignStat"]):
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:
-    *facts, attributes, _obstacle = row
-    return Claimed(*facts, attributes=json.loads(attributes))
+    facts, attributes = row[:-2], row[-2]
+    return Claimed(*(*facts, json.loads(attributes)))

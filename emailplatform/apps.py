@@ -6,6 +6,8 @@ class EmailPlatformConfig(AppConfig):
     name = "emailplatform"
 
     def ready(self) -> None:
+        from emailplatform import checks  # noqa: F401 (registers itself)
+
         # Without the app at hand, `task.delay()` would look for a broker of its own.
         from emailplatform.celery import write_schedule
         from emailplatform.roles import write_roles

@@ -5,12 +5,19 @@ Celery is clock and muscle: a lost or doubled task changes nothing (design 4.5).
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from celery import Celery
+from django.db import transaction
+from kombu.exceptions import OperationalError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "emailplatform.settings")
+
+logger = logging.getLogger(__name__)
 
 app = Celery("emailplatform")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -28,6 +35,19 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     "Carry on imports": ("subscribers.tasks.run_imports", timedelta(seconds=5)),
 }
 """Name -> (task, every). Editable in the admin afterwards: only missing names are added."""
+
+
+def nudge(task: Any) -> None:
+    """Let a task run as soon as the transaction is committed, not only at the next beat."""
+    transaction.on_commit(partial(_start, task))
+
+
+def _start(task: Any) -> None:
+    """Start a task now. Without a broker the work waits for the beat or `manage.py dispatch`."""
+    try:
+        task.delay()
+    except OperationalError:
+        logger.warning("broker_away", extra={"task": task.name})
 
 
 def write_schedule(**_: object) -> None:

@@ -16,6 +16,7 @@ from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from emailplatform.celery import nudge
 from subscribers import consenting, enrolling, importing
 from subscribers.models import Import, MailingList, Subscriber, Subscription
 from subscribers.tasks import run_imports
@@ -194,7 +195,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
         data = _valid(ImportInput, request)
         work = importing.start(data["file"], data["file"].name, data.get("list"))
         importing.confirm(work, data.get("mapping") or work.mapping, data["known"])
-        run_imports.delay_on_commit()
+        nudge(run_imports)
         return Response(self.get_serializer(work).data, status=status.HTTP_202_ACCEPTED)
 
     @action(detail=True, methods=["get"])

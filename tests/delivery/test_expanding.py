@@ -57,7 +57,7 @@ def test_who_joins_after_the_launch_is_not_part_of_it():
 
 def test_who_is_suppressed_before_expansion_gets_no_message():
     campaign = launched_to(2)
-    make.suppression(campaign.lists.get().subscriptions.first().subscriber.email)
+    make.suppression(campaign.lists.get().subscriptions.all()[0].subscriber.email)
 
     expanding.expand_all(timezone.now())
 

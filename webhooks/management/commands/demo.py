@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -94,7 +95,7 @@ class Command(BaseCommand):
         with path.open("rb") as file:
             work = importing.start(file, path.name, workspace.mailing_list)
         importing.confirm(work, work.mapping)
-        bar = Bar(self.stdout._out, "Importing (bytes)", work.size)
+        bar = Bar(sys.stdout, "Importing (bytes)", work.size)
         while not work.finished_at:
             importing.run(work.pk, 0.2)
             work.refresh_from_db()
@@ -104,7 +105,7 @@ class Command(BaseCommand):
 
     def _wait_for(self, sandbox: str) -> None:
         for url in (f"{settings.PUBLIC_URL}/health", f"{sandbox}/_sandbox/stats"):
-            _until(lambda url=url: _answers(url), f"Nothing answers at {url}.")
+            _until(partial(_answers, url), f"Nothing answers at {url}.")
 
     def _send(self, group: ProcessGroup, campaign: Campaign) -> float:
         audience = targeting.measure(targeting.choice_of(campaign))
@@ -114,7 +115,7 @@ class Command(BaseCommand):
         )
         started = time.monotonic()
         launching.launch(campaign, timezone.now())
-        bar = Bar(self.stdout._out, "Sending", audience.reached)
+        bar = Bar(sys.stdout, "Sending", audience.reached)
 
         def is_sent() -> bool:
             group.tend()
@@ -129,7 +130,7 @@ class Command(BaseCommand):
 
     def _hear(self, group: ProcessGroup) -> None:
         """Wait until the providers' events are in and applied: until it stays quiet."""
-        bar = Bar(self.stdout._out, "Events heard")
+        bar = Bar(sys.stdout, "Events heard")
         last = (0, time.monotonic())
 
         def is_quiet() -> bool:
