@@ -1,0 +1,65 @@
+"""Who gets a campaign, and who is left out for what."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils import timezone
+
+from campaigns import targeting
+from subscribers.models import Subscriber
+from tests import make
+
+pytestmark = pytest.mark.django_db
+
+
+def emails(choice) -> set[str]:
+    return set(targeting.audience(choice).values_list("email", flat=True))
+
+
+def test_lists_and_segments_add_up_and_everybody_counts_once():
+    newsletter = make.mailing_list()
+    both = make.subscriber(language="de", lists=[newsletter])
+    german = make.subscriber(language="de")
+    listed = make.subscriber(language="en", lists=[newsletter])
+    make.subscriber(language="en")
+    rules = {"match": "all", "rules": [{"field": "language", "op": "is", "value": "de"}]}
+    campaign = make.campaign([newsletter])
+    campaign.segments.add(make.segment(rules))
+
+    choice = targeting.choice_of(campaign)
+
+    assert emails(choice) == {both.email, german.email, listed.email}
+    assert targeting.measure(choice).reached == 3
+
+
+def test_exclusions_win():
+    wanted, unwanted = make.mailing_list(), make.mailing_list()
+    make.subscriber(lists=[wanted, unwanted])
+    stays = make.subscriber(lists=[wanted])
+    campaign = make.campaign([wanted])
+    campaign.excluded_lists.add(unwanted)
+
+    assert emails(targeting.choice_of(campaign)) == {stays.email}
+
+
+def test_nobody_is_chosen_by_an_empty_choice():
+    make.subscriber()
+
+    assert emails(targeting.choice_of(make.campaign())) == set()
+
+
+def test_everybody_left_out_is_counted_with_the_reason():
+    newsletter = make.mailing_list()
+    people = [make.subscriber(lists=[newsletter]) for _ in range(4)]
+    Subscriber.objects.close([people[1].pk], "bounced", timezone.now())
+    Subscriber.objects.close([people[2].pk], "unsubscribed", timezone.now())
+    make.suppression(people[3].email)
+
+    audience = targeting.measure(targeting.choice_of(make.campaign([newsletter])))
+
+    assert (audience.chosen, audience.reached) == (4, 1)
+    assert audience.left_out == {
+        "Address does not work": 1,
+        "Unsubscribed from everything": 1,
+        "On the suppression list": 1,
+    }
