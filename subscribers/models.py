@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -74,6 +75,11 @@ class Subscriber(models.Model):
             models.Index(fields=["-created_at", "-id"], name="subscriber_newest"),
             models.Index(fields=["address_key"], name="subscriber_address_key"),
             GinIndex(fields=["tags"], name="subscriber_tags"),
+            models.Index(
+                fields=["status", "-id"],
+                name="subscriber_closed",
+                condition=~Q(status="active"),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from django.contrib import messages
+from django.contrib.admin import display
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import escape
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin as UnfoldAdmin
+from unfold.admin import checkbox
 
 from emailplatform.admin.keyset import KeysetChangeList
 from emailplatform.errors import DomainError
 
 Page = Callable[..., HttpResponseBase]
 Deed = Callable[..., HttpResponseBase | None]
+
+
+_BOX_KEY = "row-of-this-box"
+
+
+@cache
+def _box() -> str:
+    return str(checkbox.render(ACTION_CHECKBOX_NAME, _BOX_KEY))
 
 
 class Button(NamedTuple):
@@ -67,6 +81,11 @@ class ModelAdmin(UnfoldAdmin):
     can_be_added = True
     add_label = ""
     """What the button that makes a new one says; “Add <name>” if empty."""
+
+    @display(description=UnfoldAdmin.action_checkbox.short_description)
+    def action_checkbox(self, obj: Model) -> SafeString:
+        """The same box for every row: drawing each by itself takes a quarter of a list's time."""
+        return SafeString(_box().replace(_BOX_KEY, escape(str(obj.pk))))
 
     # --- Lists ---------------------------------------------------------------------------
 
