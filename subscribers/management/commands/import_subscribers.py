@@ -204,9 +204,8 @@ def _resumed(pk: int) -> Import:
     if import_.status == Import.Status.PAUSED:
         import_.resume()
     if not import_.is_working:
-        raise CommandError(
-            f"Import {pk} is {import_.get_status_display().lower()}: nothing to go on."
-        )
+        state = import_.get_status_display().lower()
+        raise CommandError(f"Import {pk} is {state}: there is nothing to resume.")
     return import_
 
 
