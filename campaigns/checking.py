@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator
 from jinja2 import meta, nodes
 
 from campaigns.explaining import COMPILE_ERRORS, TemplateProblem, nearest, problem_of
-from campaigns.sandboxing import BoundedEnvironment, names_set
+from campaigns.metering import names_set
+from campaigns.sandboxing import BoundedEnvironment
 
 ELSEWHERE = {
     nodes.Extends: "extends",

@@ -19,7 +19,8 @@ from jinja2 import Template, nodes
 
 from campaigns.bounding import MAX_TEXT, BoundedContext, BoundExceeded
 from campaigns.explaining import COMPILE_ERRORS, RENDER_ERRORS, TemplateProblem, problem_of
-from campaigns.sandboxing import BOUNDARY, BoundedEnvironment, boundary, metered, names_set
+from campaigns.metering import BOUNDARY, boundary, metered, names_set
+from campaigns.sandboxing import BoundedEnvironment
 
 PROVIDER_SYNTAX = re.compile(
     r"(?<![{}%])[{}%]*(?:\{\{|\}\}|%recipient|%unsubscribe|%tag_unsubscribe|%mailing_list)[{}%]*",

@@ -29,6 +29,7 @@ CLOSED = words(
 )
 """Elements between whose children nothing of ours may stand."""
 
+QUOTED = re.compile(r"\"[^\"]*+\"|'[^']*+'")
 POSITION = re.compile(r"\bat position (\d+):\d+")
 
 
@@ -125,37 +126,36 @@ def _contexts(source: str, blank: str, found: list[Tag], start: int) -> set[int]
     closed, includes, depth. Raises TemplateProblem.
     """
     between: set[int] = set()
-    waiting = iter(enumerate(found))
-    current = next(waiting, None)
+    next_tag = 0
     for piece, parent in _nested(source, blank, start):
-        while current is not None and current[1].start < piece.end:
-            index, tag = current
-            if piece.kind == "open":
-                _refuse_loose(source, blank, piece, tag)
-            elif piece.kind == "text" and tag.kind != "#" and _is_between(source, parent, tag):
-                between.add(index)
-            current = next(waiting, None)
+        first = next_tag
+        while next_tag < len(found) and found[next_tag].start < piece.end:
+            next_tag += 1
+        if piece.kind == "open":
+            _refuse_loose(source, blank, piece, found[first:next_tag])
+        elif piece.kind == "text":
+            inside = range(first, next_tag)
+            between.update(i for i in inside if _is_between(source, parent, found[i]))
     return between
 
 
 def _is_between(source: str, parent: str, tag: Tag) -> bool:
-    if parent in CLOSED:
+    if parent in CLOSED and tag.kind != "#":
         sentence = f"{_short(tag)} cannot stand directly in <{parent}>; put it before <mjml>"
         raise _problem(f"{sentence} or into one of the elements.", source, tag.start)
     return parent in BETWEEN
 
 
-def _refuse_loose(source: str, blank: str, piece: Piece, tag: Tag) -> None:
-    """Raise unless the tag is in the quotes of an attribute's value."""
-    quote = ""
-    for sign in blank[piece.start : tag.start]:
-        if sign == quote:
-            quote = ""
-        elif sign in "\"'" and not quote:
-            quote = sign
-    if not quote and tag.kind != "#":
-        sentence = f"{_short(tag)} cannot stand among the attributes of <{piece.name}>"
-        raise _problem(f"{sentence}; put it inside the quotes of one.", source, tag.start)
+def _refuse_loose(source: str, blank: str, piece: Piece, inside: list[Tag]) -> None:
+    """Raise unless each of the tags is in the quotes of an attribute's value."""
+    quoted = iter([found.span() for found in QUOTED.finditer(blank, piece.start, piece.end)])
+    start, end = next(quoted, (0, 0))
+    for tag in inside:
+        while end and end <= tag.start:
+            start, end = next(quoted, (0, 0))
+        if not start <= tag.start < end and tag.kind != "#":
+            sentence = f"{_short(tag)} cannot stand among the attributes of <{piece.name}>"
+            raise _problem(f"{sentence}; put it inside the quotes of one.", source, tag.start)
 
 
 def _nested(source: str, blank: str, start: int) -> Iterator[tuple[Piece, str]]:

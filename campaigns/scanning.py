@@ -17,6 +17,9 @@ INSIDE = re.compile(
     re.DOTALL,
 )
 
+MAX_READ = 20_000
+"""Characters after which a tag is taken for one that is never closed; the sandbox takes half."""
+
 
 @dataclass(frozen=True)
 class Tag:
@@ -55,8 +58,8 @@ def _extent(source: str, start: int) -> tuple[str, int]:
 
 
 def _tag_end(source: str, position: int, closing: str) -> int:
-    depth = 0
-    while found := INSIDE.search(source, position):
+    depth, start = 0, position
+    while position - start < MAX_READ and (found := INSIDE.search(source, position)):
         position = found.end()
         if found["end"] == closing and depth == 0:
             return position

@@ -7,13 +7,14 @@ What has no place in a text (styles, scripts, hidden elements, comments) is left
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from html import unescape
 
 from jinja2 import Environment
 from jinja2.exceptions import TemplateError
 
 from campaigns.markup import Piece, attributes, pieces, words
-from campaigns.scanning import MASK, Tag, masked, tags
+from campaigns.scanning import Tag, masked, tags
 
 LINE = words(
     "div section article header footer main nav aside address center form figure li tr dt dd"
@@ -55,6 +56,7 @@ class _Writer:
         self.html = html
         self.blank = masked(html, found)
         self.found = found
+        self.starts = [tag.start for tag in found]
         self.environment = environment
         self.keeps_links = keeps_links
         self.next_tag = 0
@@ -97,12 +99,14 @@ class _Writer:
     def _with_tags(self, start: int, end: int) -> str:
         """Return the text between `start` and `end` as a template, entities decoded."""
         parts, position = [], start
-        for tag in self.found:
-            if tag.end <= start or tag.start >= end:
-                continue
+        for tag in self._between(start, end):
             parts += [_literal(self.html[position : tag.start], before_tag=True), tag.text]
             position = tag.end
         return "".join([*parts, _literal(self.html[position:end])])
+
+    def _between(self, start: int, end: int) -> list[Tag]:
+        first = bisect_left(self.starts, start)
+        return self.found[first : bisect_left(self.starts, end, first)]
 
     # -- text
 
@@ -223,16 +227,20 @@ class _Writer:
 
     def _value(self, start: int, end: int) -> str:
         """Return an attribute's value as a template, or nothing if its tags belong elsewhere."""
-        if not self.keeps_links and MASK in self.blank[start:end]:
-            return ""
+        inside = self._between(start, end)
         value = self._with_tags(start, end).strip()
-        try:
-            self.environment.parse(value)
-        except TemplateError:
-            return ""
-        if MASK in self.blank[start:end]:
+        if any(tag.kind == "%" for tag in inside):
+            if not self.keeps_links or not self._is_whole(value):
+                return ""
             self._pass(end)
         return value
+
+    def _is_whole(self, template: str) -> bool:
+        try:
+            self.environment.parse(template)
+        except TemplateError:
+            return False
+        return True
 
     def _pass(self, end: int) -> None:
         """Take the tags up to `end` as written: they move with the value they stand in."""
