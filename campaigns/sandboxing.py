@@ -32,7 +32,6 @@ from campaigns.bounding import (
 from campaigns.metering import BOUNDARY, BoundedCodeGenerator
 from campaigns.scanning import line_at, tags
 
-
 TOO_MANY = "has too many Jinja tags"
 
 
