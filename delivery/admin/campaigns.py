@@ -24,6 +24,7 @@ from delivery import proofing, reports, tasks
 from delivery.admin import drafts, exporting, progress
 from delivery.admin.forms import STEP_FORMS, AudienceForm, ContentForm, NameForm, TestForm
 from emailplatform.admin import Button, Empty, KeysetChangeList, PageAdmin
+from emailplatform.celery import nudge
 from emailplatform.errors import DomainError, InvalidInput
 from emailplatform.formats import ago, badge, number, share
 
@@ -402,5 +403,5 @@ def _rate(part: int, whole: int) -> SafeString | str:
 def _nudge() -> None:
     """Wake the workers now. Without a broker the next tick does it, or `manage.py dispatch`."""
     with contextlib.suppress(BrokerGone):
-        tasks.advance_campaigns.delay_on_commit()
-        tasks.send_marketing.delay_on_commit()
+        nudge(tasks.advance_campaigns)
+        nudge(tasks.send_marketing)

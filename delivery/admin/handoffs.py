@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from delivery.admin.filters import CampaignFilter, ProviderFilter
 from delivery.models import Handoff
 from emailplatform.admin import Empty, PageAdmin, ReadOnlyAdmin
-from emailplatform.formats import ago, badge, number, share
+from emailplatform.formats import ago, badge, number
 
 Status = Handoff.Status
 TONES = {
@@ -25,14 +25,16 @@ TONES = {
 def why(handoff: Handoff) -> str:
     """Return in words why this provider was chosen."""
     reason = handoff.reason
-    weights: dict[str, int] = reason.get("candidates", {})
+    candidates: dict[str, dict[str, int]] = reason.get("candidates", {})
     if "refused" in reason:
         return f"A part of hand-off {reason['refused']}, which was refused as a whole."
-    if len(weights) < 2:
+    if len(candidates) < 2:
         return f"{handoff.provider} was the only provider that could take it."
-    total = sum(weights.values())
-    shares = ", ".join(f"{name} {share(weight, total)}" for name, weight in weights.items())
-    return f"Drawn by weight among those ready: {shares}."
+    standings = ", ".join(
+        f"{name} had {number(each['sent'])} with weight {each['weight']}"
+        for name, each in candidates.items()
+    )
+    return f"It was furthest below its share of the campaign: {standings}."
 
 
 @admin.register(Handoff)

@@ -172,8 +172,8 @@ def _about_messages() -> list[Attention]:
     """Counted through the index of what went wrong, and not beyond a thousand."""
     found = []
     for status, tone, sentence in (
-        ("failed", "warn", "{} failed: their providers refused them for good."),
-        ("unknown", "warn", "{} are in doubt: a provider did not answer, they may have been sent."),
+        ("failed", "warn", "Failed: {}. Providers refused them for good."),
+        ("unknown", "warn", "In doubt: {}. A provider did not answer: they may have been sent."),
     ):
         count = Message.objects.filter(status=status)[:_MOST_COUNTED].count()
         if count:
@@ -192,14 +192,14 @@ def _about_webhooks(now: datetime) -> list[Attention]:
     found = []
     count = broken[:_MOST_COUNTED].count()
     if count:
-        sentence = f"{number(count)} incoming webhooks of the last day could not be applied."
+        sentence = f"Incoming webhooks of the last day that could not be applied: {number(count)}."
         found.append(Attention("warn", sentence, reverse(_REQUESTS), "Look at them"))
     today = reporting.requests_since(now - timedelta(hours=24))
     forged = sum(by_outcome.get("forged", 0) for by_outcome in today.values())
     if forged:
         sentence = (
-            f"{number(forged)} webhooks of the last day were refused as forged: "
-            "a wrong key in a provider’s settings, or somebody is trying."
+            f"Webhooks of the last day refused as forged: {number(forged)}. "
+            "A wrong key in a provider’s settings, or somebody is trying."
         )
         found.append(Attention("warn", sentence, reverse(_REQUESTS), "By provider"))
     return found

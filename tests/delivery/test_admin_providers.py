@@ -1,0 +1,206 @@
+"""Providers, messages and hand-offs in the admin."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from delivery.models import Message, ProviderAccount
+from delivery.providers.base import Unavailable
+from tests import make, scripted
+from tests.pages import member, text, use_own_cache
+from tests.scripted import Scripted
+
+pytestmark = pytest.mark.django_db
+PROVIDERS = "/admin/delivery/provideraccount/"
+SECRET = "SG.this-is-a-long-secret-9876"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(settings: Any) -> None:
+    use_own_cache(settings)
+
+
+def page_of(account: ProviderAccount) -> str:
+    return f"{PROVIDERS}{account.pk}/change/"
+
+
+def test_without_provider_the_page_says_what_one_is(admin_client):
+    page = text(admin_client.get(PROVIDERS))
+
+    assert "No provider yet" in page
+    assert f"{PROVIDERS}add/" in page
+
+
+@pytest.mark.parametrize("kind", ["sendgrid", "ses", "mailgun", "postmark", "smtp"])
+def test_every_kind_has_a_form_of_what_it_needs(admin_client, kind):
+    page = text(admin_client.get(f"{PROVIDERS}add/?kind={kind}"))
+
+    required = [name for name in ("set_api_key", "set_region", "set_host", "set_server_token")
+                if f'name="{name}"' in page]  # fmt: skip
+    assert required
+
+
+def test_a_new_account_keeps_its_secrets_encrypted_and_shows_four_characters(admin_client):
+    form = {"name": "Main", "weight": "100", "set_api_key": SECRET, "set_api_url": "https://x/"}
+
+    page = text(admin_client.post(f"{PROVIDERS}add/?kind=sendgrid", form, follow=True))
+
+    account = ProviderAccount.objects.get()
+    assert account.secrets == {"api_key": SECRET}
+    assert account.config == {"api_url": "https://x/"}
+    assert SECRET not in page
+    assert "ends in …9876" in page
+
+
+def test_a_required_setting_that_is_missing_is_said_at_its_field(admin_client):
+    answer = admin_client.post(f"{PROVIDERS}add/?kind=mailgun", {"name": "M", "weight": "1"})
+
+    assert set(answer.context["form"].errors) == {"set_api_key", "set_domain"}
+    assert not ProviderAccount.objects.exists()
+
+
+def test_a_secret_left_empty_stays_and_a_new_one_replaces_it(admin_client):
+    account = make.account("Main", secrets={"api_key": SECRET, "webhook_public_key": "old key"})
+    account.cool("401", timezone.now())
+    form = {"name": "Main", "weight": "5", "set_webhook_public_key": "new key"}
+
+    admin_client.post(page_of(account), form)
+
+    account = ProviderAccount.objects.get()
+    assert account.secrets == {"api_key": SECRET, "webhook_public_key": "new key"}
+    assert account.cooling_until is None, "new credentials deserve a new try"
+    assert account.version == 2
+
+
+def test_no_page_shows_a_secret(admin_client):
+    account = make.account("Main", secrets={"api_key": SECRET})
+
+    for url in (PROVIDERS, f"{PROVIDERS}cards/", page_of(account), "/admin/"):
+        assert SECRET not in text(admin_client.get(url))
+
+
+def test_a_refused_form_does_not_send_a_secret_back(admin_client):
+    form = {"name": "", "weight": "100", "set_api_key": SECRET}
+
+    page = text(admin_client.post(f"{PROVIDERS}add/?kind=sendgrid", form))
+
+    assert SECRET not in page
+
+
+def test_the_test_button_says_what_the_provider_answered(admin_client, monkeypatch):
+    scripted.install(monkeypatch)
+    account = scripted.account("Main")
+    form = {"sender": "news@example.com", "to": "me@example.com"}
+
+    page = text(admin_client.post(f"{PROVIDERS}{account.pk}/test/", form, follow=True))
+
+    assert "Scripted accepted the mail to me@example.com" in page
+
+
+def test_wrong_credentials_are_one_clear_sentence(admin_client, monkeypatch):
+    scripted.install(monkeypatch)
+    account = scripted.account("Main")
+    wrong = Unavailable("It does not know this key.", is_account_fault=True)
+    Scripted.whole[account.pk] = scripted.raising(wrong)
+    form = {"sender": "news@example.com", "to": "me@example.com"}
+
+    page = text(admin_client.post(f"{PROVIDERS}{account.pk}/test/", form, follow=True))
+
+    assert "Main did not take the test: It does not know this key." in page
+
+
+def test_a_card_says_why_a_provider_is_left_alone(admin_client):
+    account = make.account("Main")
+    account.cool("The server is down.", timezone.now(), timedelta(minutes=3))
+
+    page = text(admin_client.get(PROVIDERS))
+
+    assert "Left alone for a while" in page
+    assert "The server is down." in page
+
+
+def test_an_account_is_paused_and_resumed(admin_client):
+    account = make.account()
+
+    admin_client.post(f"{PROVIDERS}{account.pk}/pause/")
+    account.refresh_from_db()
+    assert account.status == "paused"
+
+    admin_client.post(f"{PROVIDERS}{account.pk}/resume/")
+    account.refresh_from_db()
+    assert account.status == "active"
+
+
+def test_an_account_that_carried_mail_is_not_deleted(admin_client):
+    account = make.account()
+    make.handoff(make.launched([]), account)
+
+    answer = admin_client.post(f"{PROVIDERS}{account.pk}/delete/", {"post": "yes"})
+
+    assert answer.status_code == 403
+
+
+def test_a_marketer_looks_at_providers_and_an_operator_changes_them():
+    account = make.account("Main", secrets={"api_key": SECRET})
+    marketer, operator = member("Marketer"), member("Operator")
+
+    page = text(marketer.get(page_of(account)))
+    assert account.webhook_token not in page
+    assert marketer.post(page_of(account), {"name": "X", "weight": "1"}).status_code == 403
+    assert marketer.post(f"{PROVIDERS}{account.pk}/pause/").status_code == 403
+    assert operator.post(page_of(account), {"name": "X", "weight": "1"}).status_code == 302
+
+
+# --- Messages and hand-offs --------------------------------------------------------------
+
+
+def test_messages_are_narrowed_to_what_became_of_them(admin_client):
+    campaign = make.launched([], name="News")
+    now = timezone.now()
+    for name, became in {
+        "opened": {"opened_at": now},
+        "bounced": {"bounced_at": now, "bounce_class": "hard"},
+        "soft": {"bounced_at": now, "bounce_class": "soft"},
+    }.items():
+        make.message(campaign, make.subscriber(f"{name}@example.com"), status="sent", **became)
+    make.message(make.launched([]), make.subscriber("other@example.com"), opened_at=now)
+
+    for name in ("opened", "bounced", "soft"):
+        url = f"/admin/delivery/message/?campaign={campaign.pk}&outcome={name}"
+        rows = admin_client.get(url).context["cl"].result_list
+        assert [row.email for row in rows] == [f"{name}@example.com"]
+    assert "News: bounced for now" in text(admin_client.get(url))
+
+
+def test_the_page_of_a_message_says_why_it_went_this_way(admin_client):
+    campaign, account = make.launched([]), make.account("Alpha")
+    candidates = {
+        "Alpha": {"weight": 1, "sent": 10},
+        "Beta": {"weight": 1, "sent": 20},
+    }
+    now = timezone.now()
+    handoff = make.handoff(campaign, account, in_flight_at=now, reason={"candidates": candidates})
+    message = make.message(campaign, handoff=handoff, provider=account, status="sent", sent_at=now)
+
+    page = text(admin_client.get(f"/admin/delivery/message/{message.pk}/change/"))
+
+    assert "It was furthest below its share of the campaign" in page
+    assert "Alpha had 10 with weight 1" in page
+    assert f"/admin/webhooks/event/of-message/{message.pk}/" in page
+
+
+def test_a_hand_off_shows_its_error_and_what_it_carried(admin_client):
+    handoff = make.handoff(
+        make.launched([]), make.account("Alpha"), status="refused", size=5, error="Down."
+    )
+
+    page = text(admin_client.get(f"/admin/delivery/handoff/{handoff.pk}/change/"))
+
+    assert "Down." in page
+    assert "0 of 5 accepted" in page
+    assert "Alpha was the only provider that could take it." in page
+    assert Message.objects.count() == 0

@@ -1,0 +1,235 @@
+"""Overview, events and incoming webhooks in the admin."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from delivery import counting
+from subscribers.models import Import
+from tests import make
+from tests.pages import member, text, use_own_cache
+from webhooks import reporting
+from webhooks.models import Event, RawRequest, WebhookCount
+
+pytestmark = pytest.mark.django_db
+HOSTILE = "<script>alert('x')</script>"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(settings: Any) -> None:
+    use_own_cache(settings)
+
+
+def event(kind: str, **fields: Any) -> Event:
+    given = {"dedupe_key": f"{kind}-{Event.objects.count()}", "occurred_at": timezone.now()}
+    return Event.objects.create(type=kind, **{**given, **fields})
+
+
+def request_from(account: Any, **fields: Any) -> RawRequest:
+    return RawRequest.objects.create(account=account, **{"body": b"[]", **fields})
+
+
+# --- Overview ----------------------------------------------------------------------------
+
+
+def test_a_new_installation_says_what_to_do_first(admin_client):
+    page = text(admin_client.get("/admin/"))
+
+    assert "First steps" in page
+    assert "/admin/delivery/provideraccount/add/" in page
+    assert "/admin/subscribers/import/add/" in page
+
+
+def test_what_needs_attention_stands_at_the_top(admin_client):
+    now = timezone.now()
+    account = make.account("Alpha")
+    account.cool("The server is down.", now, timedelta(minutes=3))
+    campaign = make.launched([], problem="No provider can take mail now.")
+    make.message(campaign, status="failed")
+    make.message(campaign, status="unknown")
+    request_from(account, status="failed")
+    WebhookCount.objects.create(account=account, outcome="forged", hour=now, requests=7)
+    Import.objects.create(filename="old.csv", status="failed", error="No column.", finished_at=now)
+
+    page = text(admin_client.get("/admin/"))
+
+    for sentence in (
+        "Alpha is left alone for a while: The server is down.",
+        "No provider can take mail now.",
+        "Failed: 1 message.",
+        "In doubt: 1 message.",
+        "Incoming webhooks of the last day that could not be applied: 1.",
+        "Webhooks of the last day refused as forged: 7.",
+        "The import of old.csv failed: No column.",
+    ):
+        assert sentence in page
+
+
+def test_a_provider_that_carries_mail_and_tells_nothing_is_noticed(admin_client):
+    account = make.account("Alpha")
+    campaign = make.launched([])
+    now = timezone.now()
+    make.message(campaign, status="sent", provider=account, sent_at=now)
+    counting.rebuild(campaign.pk)
+
+    assert "Alpha carries mail but tells nothing" in text(admin_client.get("/admin/"))
+
+
+def test_the_overview_costs_the_same_however_much_there_is(admin_client, settings):
+    def cost() -> int:
+        use_own_cache(settings)
+        admin_client.get("/admin/")
+        use_own_cache(settings)
+        with CaptureQueriesContext(connection) as caught:
+            assert admin_client.get("/admin/webhooks/event/overview/").status_code == 200
+        return len(caught)
+
+    account = make.account()
+    campaign = make.launched([])
+    few = cost()
+    for _ in range(20):
+        make.message(campaign, status="sent", provider=account, sent_at=timezone.now())
+        event("delivered")
+    counting.rebuild(campaign.pk)
+
+    assert cost() == few <= 30
+
+
+# --- Events ------------------------------------------------------------------------------
+
+
+def test_a_person_reads_what_went_out_and_what_became_of_it(admin_client):
+    person = make.subscriber("ana@example.com")
+    campaign = make.launched([], name="November")
+    message = make.message(campaign, person, status="sent", sent_at=timezone.now())
+    known = {"message_id": message.pk, "campaign_id": campaign.pk, "subscriber_id": person.pk}
+    later = timezone.now() + timedelta(seconds=5)
+    event("clicked", url=f"https://example.com/{HOSTILE}", occurred_at=later, **known)
+    event("opened", is_machine=True, **known)
+
+    page = text(admin_client.get(f"/admin/webhooks/event/of-person/{person.pk}/"))
+
+    assert page.index("Clicked") < page.index("Opened by a machine") < page.index("Was sent")
+    assert "November" in page
+    assert HOSTILE not in page
+
+
+def test_the_page_of_a_person_loads_their_timeline(admin_client):
+    person = make.subscriber()
+
+    page = text(admin_client.get(f"/admin/subscribers/subscriber/{person.pk}/change/"))
+
+    assert f"/admin/webhooks/event/of-person/{person.pk}/" in page
+
+
+def test_links_are_counted_by_people_and_unsubscribe_links_are_one(settings):
+    campaign = make.launched([])
+    leave = f"{settings.PUBLIC_URL}/u/"
+    for message, url, is_machine in [
+        (1, "https://example.com/a", False),
+        (1, "https://example.com/a", None),
+        (2, "https://example.com/a", False),
+        (3, "https://example.com/a", True),
+        (4, f"{leave}abc/", False),
+        (5, f"{leave}def/", False),
+        (6, f"{leave}ghi/", False),
+    ]:
+        event(
+            "clicked",
+            url=url,
+            message_id=message,
+            is_machine=is_machine,
+            campaign_id=campaign.pk,
+        )
+
+    found = reporting.top_links(campaign)
+
+    assert [tuple(link) for link in found] == [
+        ("The unsubscribe link", 3, 0),
+        ("https://example.com/a", 2, 1),
+    ]
+
+
+def test_a_report_says_why_mails_bounced(admin_client):
+    campaign = make.launched([])
+    for message in (1, 2):
+        event(
+            "bounced",
+            bounce_class="hard",
+            reason="550 5.1.1 No such user",
+            message_id=message,
+            campaign_id=campaign.pk,
+        )
+
+    page = text(admin_client.get(f"/admin/webhooks/event/of-campaign/{campaign.pk}/"))
+
+    assert "550 5.1.1 No such user" in page
+    assert "for good" in page
+
+
+# --- Incoming webhooks -------------------------------------------------------------------
+
+
+def test_a_request_that_was_not_understood_is_shown_and_can_be_applied_again(admin_client):
+    account = make.account("Alpha")
+    row = request_from(
+        account, status="unparsable", error="No list of events.", body=HOSTILE.encode()
+    )
+
+    page = text(admin_client.get(f"/admin/webhooks/rawrequest/{row.pk}/change/"))
+    assert "No list of events." in page
+    assert HOSTILE not in page
+
+    admin_client.post(f"/admin/webhooks/rawrequest/{row.pk}/replay/")
+    row.refresh_from_db()
+    assert (row.status, row.attempts) == ("pending", 0)
+
+
+def test_many_requests_are_applied_again_from_the_list(admin_client):
+    account = make.account()
+    rows = [request_from(account, status="failed") for _ in range(3)]
+
+    admin_client.post(
+        "/admin/webhooks/rawrequest/",
+        {"action": "replay_selected", "_selected_action": [row.pk for row in rows[:2]]},
+    )
+
+    states = RawRequest.objects.order_by("pk").values_list("status", flat=True)
+    assert list(states) == ["pending", "pending", "failed"]
+
+
+def test_forged_requests_are_counted_above_the_list(admin_client):
+    account = make.account("Alpha")
+    WebhookCount.objects.create(account=account, outcome="forged", hour=timezone.now(), requests=41)
+
+    page = text(admin_client.get("/admin/webhooks/rawrequest/"))
+
+    assert "41" in page
+    assert "Refused as forged" in page
+
+
+def test_a_marketer_sees_requests_and_an_operator_applies_them_again():
+    row = request_from(make.account(), status="failed")
+    again = f"/admin/webhooks/rawrequest/{row.pk}/replay/"
+
+    assert member("Marketer").post(again).status_code == 403
+    assert member("Operator").post(again).status_code == 302
+    row.refresh_from_db()
+    assert row.status == "pending"
+
+
+def test_big_bodies_stay_in_the_database_while_they_are_listed(admin_client):
+    request_from(make.account(), body=b"x" * 1000)
+
+    with CaptureQueriesContext(connection) as caught:
+        page = text(admin_client.get("/admin/webhooks/rawrequest/"))
+
+    assert "1,000" in page
+    selects = [each["sql"] for each in caught.captured_queries if "rawrequest" in each["sql"]]
+    assert not any('"webhooks_rawrequest"."body",' in sql for sql in selects)
