@@ -39,7 +39,7 @@ class Run:
             )
 
     def wait_for(self, words: str) -> None:
-        eventually(lambda: words in self.said() or self.process.poll() is not None, 90)
+        eventually(lambda: words in self.said() or self.process.poll() is not None, 180)
         assert words in self.said(), self.said()
 
     def said(self) -> str:
@@ -77,7 +77,7 @@ def test_everything_starts_comes_back_and_stops_at_one_interrupt(run, users):
     eventually(lambda: run.pid_of("beat") not in {0, beat})
     run.process.send_signal(signal.SIGINT)
 
-    assert run.process.wait(60) == 0
+    assert run.process.wait(120) == 0
     assert "Stopped. Everything is kept for the next run." in run.said()
     assert not [child for child in everything if child.is_running()]
     eventually(lambda: not users.supervisors())
@@ -86,7 +86,7 @@ def test_everything_starts_comes_back_and_stops_at_one_interrupt(run, users):
 def test_a_second_run_finds_everything_and_a_kill_leaves_nothing(run, users):
     run.wait_for("Open http://127.0.0.1:")
     run.process.terminate()
-    assert run.process.wait(60) == 0
+    assert run.process.wait(120) == 0
     run.start()
     run.wait_for("Open http://127.0.0.1:")
     assert "password" not in run.said()
