@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, viewsets
 from rest_framework.decorators import action
+from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns import launching
+from campaigns import launching, personalising, rendering
 from campaigns.models import Campaign, Template
+from emailplatform.api import Audited, Strict
 
 
-class CampaignSerializer(serializers.ModelSerializer):
+class CampaignSerializer(Strict, serializers.ModelSerializer):
     class Meta:
         model = Campaign
         fields = [
@@ -49,7 +52,7 @@ class CampaignSerializer(serializers.ModelSerializer):
         return data
 
 
-class TemplateSerializer(serializers.ModelSerializer):
+class TemplateSerializer(Strict, serializers.ModelSerializer):
     class Meta:
         model = Template
         fields = [
@@ -64,12 +67,23 @@ class TemplateSerializer(serializers.ModelSerializer):
             "updated_at",
         ]
 
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Take a template only if every mail can be made of it."""
+        parts = ("format", "subject", "preheader", "body", "text")
+        known = {part: getattr(self.instance or Template(), part) for part in parts}
+        source = rendering.Source(**{**known, **{p: data[p] for p in parts if p in data}})
+        names, constants = personalising.known_names(), personalising.constants_of(None)
+        for problem in rendering.problems(source, names, constants):
+            raise serializers.ValidationError({problem.part: [str(problem)]})
+        return data
 
-class ScheduleInput(serializers.Serializer):
+
+class ScheduleInput(Strict):
     send_at = serializers.DateTimeField()
 
 
 class TemplateViewSet(
+    Audited,
     mixins.ListModelMixin,
     mixins.CreateModelMixin,
     mixins.RetrieveModelMixin,
@@ -84,6 +98,7 @@ class TemplateViewSet(
 
 
 class CampaignViewSet(
+    Audited,
     mixins.ListModelMixin,
     mixins.CreateModelMixin,
     mixins.RetrieveModelMixin,
@@ -98,7 +113,13 @@ class CampaignViewSet(
     serializer_class = CampaignSerializer
     http_method_names = ["get", "post", "patch", "head", "options"]
     filterset_fields = ["status"]
-    scopes = dict.fromkeys(["send", "schedule", "pause", "resume", "cancel"], "send")
+    scopes = dict.fromkeys(["send", "schedule", "unschedule", "pause", "resume", "cancel"], "send")
+
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Change a draft. Locked: a launch at the same moment comes before or after it."""
+        with transaction.atomic():
+            get_object_or_404(Campaign.objects.select_for_update(), pk=kwargs["pk"])
+            return super().partial_update(request, *args, **kwargs)
 
     @extend_schema(request=None, responses=CampaignSerializer)
     @action(detail=True, methods=["post"])
@@ -116,6 +137,14 @@ class CampaignViewSet(
         data = ScheduleInput(data=request.data)
         data.is_valid(raise_exception=True)
         launching.schedule(campaign, data.validated_data["send_at"], timezone.now())
+        return self._answer(campaign)
+
+    @extend_schema(request=None, responses=CampaignSerializer)
+    @action(detail=True, methods=["post"])
+    def unschedule(self, request: Request, pk: str) -> Response:
+        """Make a scheduled campaign a draft again."""
+        campaign = self.get_object()
+        campaign.unschedule()
         return self._answer(campaign)
 
     @extend_schema(request=None, responses=CampaignSerializer)

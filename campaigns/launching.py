@@ -101,6 +101,7 @@ def launch(campaign: Campaign, now: datetime) -> None:
         _freeze(campaign, now)
         campaign.move_to(
             Campaign.Status.SENDING,
+            only_from=_EDITED,
             launched_at=now,
             problem="",
             audience=targeting.frozen(targeting.choice_of(campaign)),

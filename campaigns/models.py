@@ -119,7 +119,7 @@ class Campaign(StatefulModel):
         self.move_to(self.Status.PAUSED, problem="")
 
     def resume(self) -> None:
-        self.move_to(self.Status.SENDING, problem="")
+        self.move_to(self.Status.SENDING, only_from={self.Status.PAUSED}, problem="")
 
     def unschedule(self) -> None:
         self.move_to(self.Status.DRAFT)

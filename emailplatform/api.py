@@ -1,25 +1,29 @@
-"""What every API endpoint shares: keys, scopes, pages, and one shape for errors."""
+"""What every API endpoint shares: keys, scopes, throttling, pages, the audit, strict input."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.core.cache import cache
 from django.utils import timezone
-from rest_framework import exceptions
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from redis.exceptions import RedisError
+from rest_framework import exceptions, serializers
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.pagination import CursorPagination
-from rest_framework.permissions import BasePermission
+from rest_framework.parsers import JSONParser
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.throttling import SimpleRateThrottle
 
-from emailplatform.errors import DomainError
-from emailplatform.models import ApiKey
+from emailplatform.models import ApiKey, AuditEntry
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
+
+logger = logging.getLogger(__name__)
 
 
 class KeyUser:
@@ -53,6 +57,24 @@ class KeyAuthentication(BaseAuthentication):
         return "Bearer"
 
 
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its metaclass
+    """How the OpenAPI page describes keys."""
+
+    target_class = "emailplatform.api.KeyAuthentication"
+    name = "key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "An API key: `ep_…`"}
+
+
+def scope_of(request: Request, view: Any) -> str:
+    """Return the scope an action asks for: the view's `scopes`, else by the method."""
+    is_read = request.method in SAFE_METHODS
+    usual = ApiKey.Scope.READ if is_read else ApiKey.Scope.MANAGE
+    named: Mapping[str, str] = getattr(view, "scopes", {})
+    return str(named.get(getattr(view, "action", None) or "", usual))
+
+
 class HasScope(BasePermission):
     """Keys need the scope of the action: `read` to look, `manage` to change, `send` to send.
 
@@ -61,14 +83,14 @@ class HasScope(BasePermission):
     """
 
     verbs: ClassVar[dict[str, str]] = {"POST": "add", "PUT": "change", "PATCH": "change"}
+    message = "You may not do that."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        is_read = request.method in {"GET", "HEAD", "OPTIONS"}
+        scope = scope_of(request, view)
         if isinstance(request.auth, ApiKey):
-            action = getattr(view, "action", None) or ""
-            usual = ApiKey.Scope.READ if is_read else ApiKey.Scope.MANAGE
-            return getattr(view, "scopes", {}).get(action, usual) in request.auth.scopes
-        return bool(request.user and request.user.is_staff) and self._may(request, view, is_read)
+            self.message = f"This key may not do that: it lacks the scope “{scope}”."
+            return scope in request.auth.scopes
+        return request.user.is_staff and self._may(request, view, scope == ApiKey.Scope.READ)
 
     def _may(self, request: Request, view: APIView, is_read: bool) -> bool:
         queryset = getattr(view, "queryset", None)
@@ -82,13 +104,40 @@ class HasScope(BasePermission):
 
 
 class KeyThrottle(SimpleRateThrottle):
-    """So many requests per key and minute (API_RATE)."""
+    """So many requests per key and minute (API_RATE), counted in windows.
+
+    Without Redis nobody is held back: a limit is worth less than an API that answers.
+    """
 
     scope = "key"
+    num_requests: int | None
+    duration: int | None
+    left_s = 0.0
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        if self.num_requests is None or self.duration is None:
+            return True
+        now = self.timer()
+        window = int(now // self.duration)
+        self.left_s = self.duration - now % self.duration
+        try:
+            used = self._count(f"{self.get_cache_key(request, view)}:{window}")
+        except RedisError:
+            logger.warning("throttle_without_redis")
+            return True
+        return used <= self.num_requests
+
+    def _count(self, key: str) -> int:
+        cache.add(key, 0, 2 * (self.duration or 1))
+        return int(cache.incr(key))
+
+    def wait(self) -> float:
+        return self.left_s
 
     def get_cache_key(self, request: Request, view: APIView) -> str:
-        who = request.auth.pk if isinstance(request.auth, ApiKey) else self.get_ident(request)
-        return f"throttle:{who}"
+        if isinstance(request.auth, ApiKey):
+            return f"throttle:key:{request.auth.pk}"
+        return f"throttle:user:{request.user.pk}"
 
 
 class NewestFirst(CursorPagination):
@@ -99,43 +148,43 @@ class NewestFirst(CursorPagination):
     max_page_size = 500
 
 
-def error_response(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer every refusal as {"error": {"code", "message", "param"}}; leave bugs to Django."""
-    # REST framework's views read the settings that name this module: too early at import.
-    from rest_framework.views import exception_handler
+class StrictJSONParser(JSONParser):
+    """JSON; what is nested without end is a mistake of the sender's, not ours."""
 
-    if isinstance(error, DomainError):
-        return _answer(error.http_status, error.code, str(error), error.param)
-    response = exception_handler(error, context)
-    if response is None:
-        return None
-    if isinstance(error, exceptions.ValidationError):
-        param, message = _first_problem(error.detail)
-        body = _answer(400, "invalid", message, param)
-    elif isinstance(error, Http404):
-        body = _answer(404, "not_found", "There is nothing at this address.", "")
-    elif isinstance(error, PermissionDenied | exceptions.PermissionDenied):
-        body = _answer(403, "forbidden", "This key or user may not do that.", "")
-    else:
-        code = getattr(error, "default_code", "error")
-        body = _answer(response.status_code, code, str(getattr(error, "detail", error)), "")
-    for name, value in response.headers.items():
-        if name in {"WWW-Authenticate", "Retry-After", "Allow"}:
-            body[name] = value
-    return body
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError as error:
+            raise exceptions.ParseError("The JSON is nested too deeply.") from error
 
 
-def _answer(status: int, code: str, message: str, param: str) -> Response:
-    error = {"code": code, "message": message, "param": param or None}
-    return Response({"error": error}, status=status)
+class Strict(serializers.Serializer):
+    """Refuses fields it does not know: a misspelt one must not pass in silence."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            for name in data:
+                self._check(str(name))
+        return super().to_internal_value(data)
+
+    def _check(self, name: str) -> None:
+        field = self.fields.get(name)
+        if field is None:
+            raise serializers.ValidationError({name: ["There is no such field."]})
+        if field.read_only:
+            raise serializers.ValidationError({name: ["This field cannot be set."]})
 
 
-def _first_problem(detail: Any, path: str = "") -> tuple[str, str]:
-    """Return (field, sentence) of the first problem in DRF's nested detail."""
-    if isinstance(detail, dict):
-        name, inner = next(iter(detail.items()))
-        is_general = name == "non_field_errors"
-        return _first_problem(inner, path if is_general else f"{path}.{name}".lstrip("."))
-    if isinstance(detail, list):
-        return _first_problem(next(item for item in detail if item), path)
-    return path, str(detail)
+class Audited:
+    """Views that write down who changed what, once it is done."""
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
+        if response.status_code < 400 and scope_of(request, self) != ApiKey.Scope.READ:
+            AuditEntry.objects.create(
+                key=request.auth if isinstance(request.auth, ApiKey) else None,
+                user_id=request.user.pk,
+                action=f"{getattr(self, 'basename', '')}.{getattr(self, 'action', '')}",
+                object_id=getattr(response, "changed", None) or response.data["id"],
+            )
+        return answer

@@ -164,6 +164,8 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "emailplatform",
+        # Nobody waits for a cache: without it everything goes on.
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 2},
     }
 }
 
@@ -224,12 +226,13 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["emailplatform.api.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["emailplatform.api.StrictJSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["emailplatform.api.KeyThrottle"],
     "DEFAULT_PAGINATION_CLASS": "emailplatform.api.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_THROTTLE_RATES": {"key": env.text("API_RATE", "600/min")},
-    "EXCEPTION_HANDLER": "emailplatform.api.error_response",
+    "EXCEPTION_HANDLER": "emailplatform.refusing.error_response",
     "PAGE_SIZE": 50,
 }
 SPECTACULAR_SETTINGS = {
@@ -241,6 +244,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SCHEMA_PATH_PREFIX": "/api/v1/",
+    # One name for each set of states: else the schema has StatusEnum twice.
+    "ENUM_NAME_OVERRIDES": {
+        "PersonStatus": "subscribers.models.Subscriber.Status",
+        "SubscriptionStatus": "subscribers.models.Subscription.Status",
+        "ImportStatus": "subscribers.models.Import.Status",
+        "CampaignStatus": "campaigns.models.Campaign.Status",
+    },
 }
 
 # --- Security --------------------------------------------------------------------------
@@ -272,11 +282,6 @@ MAX_UPLOAD_BYTES = env.whole("MAX_UPLOAD_MB", 512) * 1024 * 1024
 SILENCED_SYSTEM_CHECKS = [
     "security.W019",  # our own preview frames need SAMEORIGIN
 ]
-
-# --- Admin (its looks: emailplatform.menu) ---------------------------------------------
-
-SANDBOX_URL = env.text("SANDBOX_URL", "")
-"""The inbox of the sandbox, where its providers are used: linked from the menu."""
 
 # --- The rest --------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from django.db import models
@@ -34,13 +34,19 @@ class StatefulModel(models.Model):
         """Say whether this row, as last read, may become `status`: for buttons only."""
         return status in self.TRANSITIONS.get(self.status, frozenset())
 
-    def move_to(self, status: str, **fields: Any) -> None:
+    def move_to(
+        self, status: str, *, only_from: Collection[str] | None = None, **fields: Any
+    ) -> None:
         """Set `status` and `fields` in one UPDATE, if the row may move there now.
 
+        `only_from` narrows the table for a verb that is one of several ways to `status`.
         The database decides, not this instance's memory: of two concurrent callers one
         moves the row and the other gets InvalidTransition.
         """
-        rows = type(self)._default_manager.filter(pk=self.pk, status__in=self.sources_of(status))
+        sources = self.sources_of(status)
+        if only_from is not None:
+            sources = [source for source in sources if source in only_from]
+        rows = type(self)._default_manager.filter(pk=self.pk, status__in=sources)
         if not rows.update(status=status, **fields):
             self.refresh_from_db(fields=["status"])
             raise InvalidTransition(f"{self} is {self.status}; it cannot become {status}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
@@ -11,11 +11,13 @@ from rest_framework.routers import SimpleRouter
 from campaigns import api as campaigns_api
 from delivery import api as delivery_api
 from delivery.views import health
+from emailplatform import refusing
 from subscribers import api as subscribers_api
 
 router = SimpleRouter()
 router.register("subscribers", subscribers_api.SubscriberViewSet, basename="subscriber")
 router.register("lists", subscribers_api.ListViewSet, basename="list")
+router.register("segments", subscribers_api.SegmentViewSet, basename="segment")
 router.register("imports", subscribers_api.ImportViewSet, basename="import")
 router.register("templates", campaigns_api.TemplateViewSet, basename="template")
 router.register("campaigns", campaigns_api.CampaignViewSet, basename="campaign")
@@ -34,4 +36,8 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("webhooks.urls")),
+    re_path(r"^api/", refusing.nothing_here),
 ]
+
+handler400 = refusing.bad_request
+handler500 = refusing.server_error

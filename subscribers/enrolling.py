@@ -10,6 +10,7 @@ from django.db import transaction
 
 from emailplatform.errors import InvalidInput
 from emailplatform.secrets import address_key
+from subscribers import attributing
 from subscribers.mailboxes import mailbox_of
 from subscribers.models import MailingList, Subscriber, Subscription, Suppression
 from subscribers.validating import InvalidAddress, clean_address
@@ -21,11 +22,14 @@ def enrol(
 ) -> tuple[Subscriber, bool]:
     """Return (person, whether new). `facts` are fields to set; attributes are merged key by key.
 
-    Nobody who left is revived: a suppressed address gets the standing its suppression says, and a
-    list the person unsubscribed from stays unsubscribed. Raises InvalidInput.
+    An attribute given as None is taken away. Two callers at once take turns: neither overwrites
+    what the other said. Nobody who left is revived: a suppressed address gets the standing its
+    suppression says, and a list the person unsubscribed from stays unsubscribed. Raises
+    InvalidInput.
     """
     address = clean(email)
-    person, is_new = Subscriber.objects.get_or_create(
+    given = attributing.checked(facts.pop("attributes", {}))
+    person, is_new = Subscriber.objects.select_for_update().get_or_create(
         email=address,
         defaults={
             "address_key": address_key(address),
@@ -34,7 +38,7 @@ def enrol(
             "status": _standing_of(address),
         },
     )
-    attributes = {**person.attributes, **facts.pop("attributes", {})}
+    attributes = attributing.merged(person.attributes, given)
     _set(person, {**facts, "attributes": attributes}, now)
     rows = [Subscription(subscriber=person, list=each, source=source) for each in lists]
     Subscription.objects.bulk_create(rows, ignore_conflicts=True)
