@@ -1,0 +1,67 @@
+"""The stages in their order; what one leaves behind, the next works with."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from subscribers.models import MailingList
+from tests.bench import hearing, importing, machine, people, plans, roundtrip, sending
+from tests.bench.processes import Processes
+from tests.bench.table import Table, say
+
+if TYPE_CHECKING:
+    from tests.bench.__main__ import Sizes
+
+
+def run(sizes: Sizes, wanted: AbstractSet[str], folder: Path, path: Path) -> None:
+    """Run the wanted stages; print the table and write it to `path`."""
+    table, found = Table(), machine.describe()
+    with Processes() as processes:
+        everybody = _people(processes, table, sizes, folder)
+        if wanted & {"expand", "plans"}:
+            say("Expanding …")
+            campaign = sending.measure_expansion(table, everybody)
+            if "plans" in wanted:
+                plans.explain(campaign, folder / "plans.txt")
+        _send(processes, table, sizes, wanted, everybody, folder)
+        for kind, peak in sorted(processes.peaks.items()):
+            if kind not in {"load", "sink", "smtp-sink"}:
+                table.add(f"peak_mb_{kind}", peak, "MB", "resident, the largest process")
+    table.show(found)
+    table.write(path)
+
+
+def _people(processes: Processes, table: Table, sizes: Sizes, folder: Path) -> MailingList:
+    say(f"Importing {sizes.people:,} people …")
+    return importing.measure(processes, table, folder, sizes.people)
+
+
+def _send(
+    processes: Processes,
+    table: Table,
+    sizes: Sizes,
+    wanted: AbstractSet[str],
+    everybody: MailingList,
+    folder: Path,
+) -> None:
+    bulk = people.first_people("Bulk", everybody, sizes.bulk)
+    if wanted & {"sendgrid", "webhooks"}:
+        say("Sending through SendGrid …")
+        batch = people.first_people("Batch", everybody, sizes.batch)
+        campaign = sending.measure_sendgrid(processes, table, batch)
+    if "ses" in wanted:
+        say("Sending through SES …")
+        sending.measure_ses(processes, table, bulk)
+    if "smtp" in wanted:
+        say("Sending through SMTP …")
+        sending.measure_smtp(processes, table, bulk)
+    if "webhooks" in wanted:
+        say("Hearing …")
+        hearing.measure_posts(processes, table, folder, campaign, sizes.posts)
+        hearing.measure_applying(processes, table)
+    if "sandbox" in wanted:
+        say("Sending through the sandbox, and hearing …")
+        few = people.first_people("Few", everybody, sizes.sandbox)
+        roundtrip.measure(processes, table, folder, few)
