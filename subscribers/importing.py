@@ -214,7 +214,7 @@ def _register_attributes(
     mapping: Mapping[str, str], layout: Layout, types: Mapping[str, str]
 ) -> None:
     for name, (header, kind) in attributes_of(mapping, layout, types).items():
-        Attribute.objects.get_or_create(name=name, defaults={"label": header, "type": kind})
+        Attribute.objects.get_or_create(name=name, defaults={"label": header[:100], "type": kind})
 
 
 def attributes_of(

@@ -24,7 +24,8 @@ SAMPLE_BYTES = 1 << 18
 """How much of a file is looked at to tell how it is written."""
 SAMPLE_ROWS = 200
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-_EXCEL_HINT = re.compile(rb"sep=(.)\r?\n")
+_EXCEL_HINT = re.compile(rb"sep=([,;\t|])\r?\n")
+MOST_COLUMNS = 500
 _SKIP_BYTES = 1 << 16
 
 
@@ -134,6 +135,8 @@ def layout_of(file: BinaryIO, delimiter: str = "") -> Layout:
 
     Raises InvalidInput, in one sentence, if there is no header or nothing below it.
     """
+    if delimiter and delimiter not in DELIMITERS:
+        raise InvalidInput("The delimiter must be a comma, semicolon, tab or bar.")
     file.seek(0)
     sample = file.read(SAMPLE_BYTES)
     start, line = _start_of(sample)
@@ -151,6 +154,8 @@ def _layout(records: Records, delimiter: str) -> Layout:
         raise InvalidInput("The file is empty.")
     if header.problem:
         raise InvalidInput(f"The first line cannot be read: {header.problem}.")
+    if len(header.cells) > MOST_COLUMNS:
+        raise InvalidInput(f"The first line has more than {MOST_COLUMNS} columns.")
     offset, line = records.offset, records.line
     rows = [record.cells for record in islice(records, SAMPLE_ROWS)]
     if not rows:

@@ -166,7 +166,7 @@ def _drop_seen(source: int) -> int:
         """
         WITH fresh AS (
             INSERT INTO subscribers_seenaddress (source_id, key)
-            SELECT %s, substring(address_key for 16) FROM staged
+            SELECT %s, substring(address_key for 16) FROM staged ORDER BY 2
             ON CONFLICT DO NOTHING
             RETURNING key
         )

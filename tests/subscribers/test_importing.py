@@ -11,7 +11,7 @@ import pytest
 from django.core.files.storage import default_storage
 from django.db import connection
 from django.utils import timezone
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emailplatform.errors import InvalidInput
@@ -404,3 +404,21 @@ def test_two_imports_of_the_same_people_run_at_once(small_chunks):
     created = [counts_of(Import.objects.get(pk=row.pk))[0] for row in rows]
     assert sum(created) == 400 == Subscriber.objects.count()
     assert Subscription.objects.count() == 400
+
+
+_odd = st.text(st.sampled_from("a=1,;|\"\\{}'\n\t\0\x01\u2028é\U0001f600"), max_size=8)
+
+
+def test_whatever_stands_in_the_cells_an_import_ends_and_counts_every_row():
+    header = ("E-Mail", "Vorname", "Tags", "Plan", "Wert", "Seit", "Land", "Ja")
+    plain = ("x@mail.example", "Ana", "vip", "pro", "1", "2026-11-23", "DE", "yes")
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.lists(_odd, min_size=7, max_size=7), min_size=1, max_size=5))
+    def try_it(rows):
+        people = ((f"p{n}@mail.example", *row) for n, row in enumerate(rows))
+        result = imported(table(header, plain, *people))
+        assert result.status == Import.Status.DONE, result.error
+        assert sum(counts_of(result)) == len(rows) + 1
+
+    try_it()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import tracemalloc
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -205,3 +206,16 @@ def test_column_names_are_never_empty_or_twice():
         "Name (2) (2)",
         "x y",
     ]
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-16")))
+def test_any_bytes_are_a_file_or_refused_in_a_sentence(content):
+    with suppress(InvalidInput), received(io.BytesIO(content)) as (file, _encoding, _size):
+        layout = layout_of(file)
+        assert len(set(layout.headers)) == len(layout.headers)
+        assert layout.samples
+
+
+def test_a_first_line_of_endless_columns_is_refused():
+    with pytest.raises(InvalidInput, match="more than 500 columns"):
+        layout_of(io.BytesIO(b"a," * 600 + b"\n" + b"b," * 600))
