@@ -9,6 +9,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import Count, QuerySet
+from django.forms import CheckboxSelectMultiple
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -19,6 +20,15 @@ from emailplatform.formats import ago, badge
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
+
+
+_WORDS = {
+    "is_active": ("Account works", "Switch it off instead of deleting people who leave."),
+    "is_staff": ("May sign in here", "Without it nothing of the admin opens."),
+    "groups": ("Roles", "What each allows is under Settings, Roles."),
+    "is_superuser": ("May do everything", "Without any role. Keep it to one or two people."),
+}
+"""Field -> label and help."""
 
 
 @admin.register(User)
@@ -41,9 +51,25 @@ class TeamAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc]  # both narr
         ("Dates", {"fields": [("last_login", "date_joined")]}),
     ]
     add_fieldsets = [
-        (None, {"fields": ["username", "email", "usable_password", "password1", "password2"]}),
+        (None, {"fields": ["username", "email", "password1", "password2"]}),
         ("What they may do", {"fields": ["is_staff", "groups"]}),
     ]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Name things as the team does."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field and db_field.name in _WORDS:
+            field.label, field.help_text = _WORDS[db_field.name]
+        return field
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Roles as boxes to tick."""
+        if db_field.name == "groups":
+            kwargs["widget"] = CheckboxSelectMultiple
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> Any:
+        return {**super().get_changeform_initial_data(request), "is_staff": True}
 
     @admin.display(description="Name")
     def full_name(self, user: User) -> str:
