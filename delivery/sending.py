@@ -38,6 +38,8 @@ RETRY_AFTER = timedelta(minutes=1)
 """Until a recipient is tried again whose mailbox was temporarily refused."""
 RECORD_EVERY_S = 0.2
 """How long results of one call are gathered before they are written."""
+RENEW_EVERY_S = 10.0
+"""How old a lease may get while answers come: a small part of FLIGHT_LEASE."""
 
 STATUS_OF = {
     Verdict.ACCEPTED: Message.Status.SENT,
@@ -161,7 +163,8 @@ def _call(
         journal.rest(batch, Message.Status.UNKNOWN, str(error))
         _close(handoff, Handoff.Status.UNKNOWN, journal.accepted, error)
     else:
-        account.warm()
+        if account.failures:
+            account.warm()
         journal.rest(batch, Message.Status.UNKNOWN, "The provider's answer did not name it.")
         _close(handoff, Handoff.Status.DONE, journal.accepted, None)
 
@@ -174,7 +177,7 @@ class _Journal:
         self.accepted = 0
         self._told: set[str] = set()
         self._pending: list[Outcome] = []
-        self._written_at = time.monotonic()
+        self._written_at = self._renewed_at = time.monotonic()
 
     def add(self, result: Result) -> None:
         self._told.add(result.message_id)
@@ -182,8 +185,14 @@ class _Journal:
         self._pending.append(_outcome(result, timezone.now()))
         if self.each or time.monotonic() - self._written_at > RECORD_EVERY_S:
             self.write()
+            self._renew()
+
+    def _renew(self) -> None:
+        """Keep the lease from running out. Nobody can have taken a younger one for dead."""
+        if time.monotonic() - self._renewed_at > RENEW_EVERY_S:
             if not Handoff.objects.renew(self.handoff.pk):
                 raise LeaseLost
+            self._renewed_at = time.monotonic()
 
     def write(self) -> None:
         if self._pending:
