@@ -32,6 +32,7 @@ RUN LOCAL=1 VAR_DIR=/tmp/build PUBLIC_URL=https://build.invalid python manage.py
 USER app
 VOLUME ["/data"]
 EXPOSE 8000
+# Other hosts than that of PUBLIC_URL are refused, so the check says that name.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.parse as p, urllib.request as u; u.urlopen(u.Request('http://127.0.0.1:8000/health', headers={'Host': p.urlsplit(os.environ['PUBLIC_URL']).netloc}), timeout=2)"]
 CMD ["granian", "--interface", "wsgi", "--no-ws", "--host", "0.0.0.0", "--port", "8000", "--workers", "2", "--blocking-threads", "8", "emailplatform.wsgi:application"]

@@ -308,6 +308,8 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
     "loggers": {
+        # Its warnings name every address that was refused: the API's carry people's e-mail addresses.
+        "django.request": {"level": "ERROR"},
         "celery": {"level": env.text("CELERY_LOG_LEVEL", "WARNING")},
         "kombu": {"level": "WARNING"},
         "botocore": {"level": "WARNING"},
