@@ -19,7 +19,7 @@ from django.utils import timezone
 from campaigns import rendering
 from campaigns.models import Campaign
 from delivery import composing, routing
-from delivery.models import Handoff, Message, ProviderAccount, Stream, message_of
+from delivery.models import CampaignStat, Handoff, Message, ProviderAccount, Stream, message_of
 from delivery.providers.base import (
     Batch,
     OutcomeUnknown,
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER = timedelta(minutes=1)
 """Until a recipient is tried again whose mailbox was temporarily refused."""
+HOPELESS_AFTER = 50
+"""So many refused, and fewer sent: a campaign pauses itself."""
 RECORD_EVERY_S = 0.2
 """How long results of one call are gathered before they are written."""
 RENEW_EVERY_S = 10.0
@@ -136,8 +138,7 @@ def _can_be_made(campaign: Campaign) -> bool:
         composing.compiled_of(campaign)
     except rendering.TemplateProblem as problem:
         logger.exception("content_unusable", extra={"campaign": campaign.pk})
-        with contextlib.suppress(InvalidTransition):
-            campaign.move_to(Campaign.Status.PAUSED, problem=f"Paused: {problem}"[:500])
+        _pause(campaign, str(problem))
         return False
     return True
 
@@ -237,6 +238,25 @@ def _refused(
     failed = [Outcome(each.id, Message.Status.FAILED, error=str(error)[:300]) for each in rest]
     Message.objects.record(handoff.pk, failed, timezone.now())
     _close(handoff, Handoff.Status.REFUSED, accepted, error)
+    _pause_if_hopeless(handoff, error)
+
+
+def _pause_if_hopeless(handoff: Handoff, error: ProviderError) -> None:
+    """Pause a campaign of which nearly everything is refused: it is the mail, not the people."""
+    campaign = handoff.campaign
+    if campaign is None:
+        return
+    refused = Message.objects.filter(campaign=campaign, status=Message.Status.FAILED)
+    if refused[:HOPELESS_AFTER].count() < HOPELESS_AFTER:
+        return
+    if sum(CampaignStat.objects.sent_by_provider(campaign.pk).values()) < HOPELESS_AFTER:
+        _pause(campaign, f"{HOPELESS_AFTER} mails were refused and fewer accepted. {error}")
+
+
+def _pause(campaign: Campaign, why: str) -> None:
+    """Stop a campaign and say why, unless it was stopped already."""
+    with contextlib.suppress(InvalidTransition):
+        campaign.move_to(Campaign.Status.PAUSED, problem=f"Paused: {why}"[:500])
 
 
 def _split(

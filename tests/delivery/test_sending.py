@@ -115,6 +115,20 @@ def test_a_refused_batch_is_halved_until_the_bad_address_fails_alone():
     assert not Handoff.objects.filter(status__in=["preparing", "in_flight"]).exists()
 
 
+def test_a_campaign_that_is_refused_altogether_pauses_itself_and_says_why():
+    campaign = campaign_with(60)
+    account = scripted.account(batch_size=10)
+    Scripted.whole[account.pk] = scripted.raising(Rejected("400: the subject is empty"))
+
+    send_slice(20)
+
+    campaign.refresh_from_db()
+    assert campaign.status == "paused"
+    assert "50 mails were refused and fewer accepted. 400: the subject is empty" in campaign.problem
+    assert statuses().count("queued") >= 5
+    assert "sending" not in statuses()
+
+
 def test_what_a_provider_says_nothing_about_is_in_doubt():
     campaign_with(2)
     account = scripted.account()
