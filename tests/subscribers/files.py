@@ -29,9 +29,9 @@ def people(count: int, tag: str = "p") -> bytes:
     return table(("E-Mail", "Vorname", "Plan"), *rows)
 
 
-def started(content: bytes, target: MailingList | None = None, **options: str) -> Import:
+def started(content: bytes, target: MailingList | None = None) -> Import:
     """Return the import of a file, waiting for its columns to be confirmed."""
-    return importing.start(io.BytesIO(content), "people.csv", target, **options)
+    return importing.start(io.BytesIO(content), "people.csv", target)
 
 
 def imported(content: bytes, target: MailingList | None = None, known: str = "update") -> Import:

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
 from subscribers import importing
@@ -20,6 +18,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def own_files(settings, tmp_path):
     settings.MEDIA_ROOT = tmp_path / "media"
+    return tmp_path / "media"
 
 
 def run(*arguments: object) -> str:
@@ -41,14 +40,14 @@ def test_the_demo_file_is_imported_with_a_report_and_an_error_file(tmp_path):
     assert len(errors.read_text(encoding="utf-8").splitlines()) == 151
 
 
-def test_a_dry_run_changes_nothing():
+def test_a_dry_run_changes_nothing(own_files):
     shown = run(DEMO, "--list", "News", "--create-list", "--dry-run")
 
     assert "9,550  new people" in shown
     assert not Subscriber.objects.exists()
     assert not Import.objects.exists()
     assert not MailingList.objects.exists()
-    assert not list(Path(default_storage.location).rglob("*.csv"))
+    assert not list(own_files.rglob("*.csv"))
 
 
 def test_standard_input_is_read(monkeypatch):

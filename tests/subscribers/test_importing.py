@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.core.files.storage import default_storage
 from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +23,7 @@ from subscribers.models import (
     Subscription,
     Suppression,
 )
-from subscribers.parsing import guarded, unguarded
+from subscribers.parsing import Parser, guarded, unguarded
 from tests import make
 from tests.subscribers.files import DEMO, imported, people, started, table
 
@@ -37,6 +36,7 @@ EXPECTED = json.loads(
 @pytest.fixture(autouse=True)
 def own_files(settings, tmp_path):
     settings.MEDIA_ROOT = tmp_path
+    return tmp_path
 
 
 @pytest.fixture
@@ -296,23 +296,23 @@ def test_a_mapping_that_makes_no_sense_is_refused(mapping, sentence):
     assert not Attribute.objects.exists()
 
 
-def test_a_refused_upload_leaves_nothing_behind():
+def test_a_refused_upload_leaves_nothing_behind(own_files):
     with pytest.raises(InvalidInput):
         started(b"E-Mail\r\n")
 
     assert not Import.objects.exists()
-    assert not list(Path(default_storage.location).rglob("*.csv"))
+    assert not list(own_files.rglob("*.csv"))
 
 
-def test_an_import_that_ended_lets_go_of_its_file():
+def test_an_import_that_ended_lets_go_of_its_file(own_files):
     row = started(people(3))
     importing.confirm(row, row.mapping)
-    kept = list(Path(default_storage.location).rglob("*.csv"))
+    kept = list(own_files.rglob("*.csv"))
 
     importing.run(row.pk, 60)
 
     assert len(kept) == 1
-    assert not list(Path(default_storage.location).rglob("*.csv"))
+    assert not list(own_files.rglob("*.csv"))
     assert not SeenAddress.objects.exists()
 
 
@@ -362,8 +362,9 @@ def test_a_worker_that_lost_its_lease_takes_its_rows_back(small_chunks):
     importing.confirm(row, row.mapping)
     now = timezone.now()
     slow = Import.objects.lease(row.pk, now, now)
+    assert slow
     with importing.opened(slow) as file:
-        parser = importing.Parser(slow.headers, slow.mapping, {})
+        parser = Parser(slow.headers, slow.mapping, {})
         batch = next(chunking.batches(slow, file, parser))
     importing.run(row.pk, 60)
 
@@ -377,7 +378,7 @@ def test_a_worker_that_lost_its_lease_takes_its_rows_back(small_chunks):
 def test_a_file_that_is_gone_fails_the_import_in_a_sentence():
     row = started(people(3))
     importing.confirm(row, row.mapping)
-    row.file.storage.delete(row.file.name)
+    Path(row.file.path).unlink()
 
     importing.run(row.pk, 60)
 

@@ -49,24 +49,40 @@ def attributes():
 
 # --- SQL and plain Python agree ---------------------------------------------------------------
 
+DAY = "2026-11-20"
 WORDS = ["", "a", "A", "ab", "b%", "_", "free", "0", "12"]
-ODD = [None, "n/a", 7, -1.5, "12", "7.0", True, False, "true", "2026-11-20", 10**20, [], {}]
+ODD: list[Any] = [
+    None,
+    "n/a",
+    7,
+    -1.5,
+    "12",
+    "7.0",
+    True,
+    False,
+    "true",
+    "2026-11-20",
+    10**20,
+    [],
+    {},
+]
 TODAY = date(2026, 11, 23)
 DAYS = [(TODAY - timedelta(days=n)).isoformat() for n in (-2, 0, 1, 5, 29, 30, 400)]
+
+
+USUAL: dict[str, list[Any]] = {
+    "plan": WORDS * 2,
+    "points": [0, 1, 2.5, 7, 100],
+    "since": DAYS * 2,
+    "vip": [True, False],
+}
 
 
 def crowd(dice: random.Random, lists: list[MailingList]) -> None:
     """Make people of every kind, with attributes that are not what they should be."""
     for number in range(60):
         attributes = {
-            name: dice.choice(ODD + values)
-            for name, values in [
-                ("plan", WORDS * 2),
-                ("points", [0, 1, 2.5, 7, 100]),
-                ("since", DAYS * 2),
-                ("vip", [True, False]),
-            ]
-            if dice.random() < 0.8
+            name: dice.choice(ODD + values) for name, values in USUAL.items() if dice.random() < 0.8
         }
         person = make.subscriber(
             f"p{number}@{dice.choice(['gmail.com', 'x.example', 'mail.x.example'])}",

@@ -73,7 +73,8 @@ def test_the_demo_file_counts_as_its_authors_counted():
     with DEMO.open(encoding="utf-8", newline="") as file:
         raw = [row[0] for row in csv.reader(file)][1:]
 
-    valid, invalid = Counter(), 0
+    valid: Counter[str] = Counter()
+    invalid = 0
     for address in raw:
         try:
             valid[clean_address(address)] += 1
@@ -100,12 +101,13 @@ def test_what_is_taken_is_what_email_validator_takes(raw):
     except InvalidAddress:
         taken = ""
     try:
-        known = validate_email(
+        valid = validate_email(
             raw.strip().lower(),
             check_deliverability=False,
             allow_smtputf8=False,
             globally_deliverable=False,
-        ).ascii_email
+        )
+        known = valid.ascii_email or ""
     except EmailNotValidError:
         known = ""
     domain = known.partition("@")[2]
