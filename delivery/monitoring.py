@@ -57,10 +57,10 @@ def health_of(account: ProviderAccount, now: datetime) -> dict[str, Any]:
 def volumes(since: datetime) -> dict[int, Totals]:
     """Return account -> what became of the campaign mail it has carried since then."""
     rows = CampaignStat.objects.filter(hour__gte=since).order_by().values("provider_id")
-    sums = {name: Sum(name) for name in COUNTERS}
+    sums = {f"sum_{name}": Sum(name) for name in COUNTERS}
     return {
         row["provider_id"]: Totals(**{name: row[f"sum_{name}"] or 0 for name in COUNTERS})
-        for row in rows.annotate(**{f"sum_{name}": total for name, total in sums.items()})
+        for row in map(dict[str, Any], rows.annotate(**sums))
     }
 
 
@@ -68,7 +68,7 @@ def is_ready() -> bool:
     """Say whether the database answers."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-        return cursor.fetchone() == (1,)
+        return bool(cursor.fetchone() == (1,))
 
 
 def _accounts() -> list[ProviderAccount]:

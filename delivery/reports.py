@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, F, Sum
 
@@ -140,14 +141,14 @@ def usual_speed() -> float | None:
 def totals_of(campaigns: Collection[int]) -> dict[int, Totals]:
     """Return campaign -> totals, in one statement; those without numbers have zeros."""
     rows = CampaignStat.objects.filter(campaign__in=campaigns).order_by().values("campaign_id")
-    counted = {row.pop("campaign_id"): _totals(row) for row in rows.annotate(**_sums())}
+    counted = {row["campaign_id"]: _totals({**row}) for row in rows.annotate(**_sums())}
     return {pk: counted.get(pk, Totals()) for pk in campaigns}
 
 
 def totals_by_hour(since: datetime) -> dict[datetime, Totals]:
     """Return the totals of all campaigns per hour from `since` on, in order."""
     rows = CampaignStat.objects.filter(hour__gte=since).order_by("hour").values("hour")
-    return {row.pop("hour"): _totals(row) for row in rows.annotate(**_sums())}
+    return {row["hour"]: _totals({**row}) for row in rows.annotate(**_sums())}
 
 
 def in_flight(campaign: Campaign) -> int:
@@ -176,7 +177,7 @@ def _sums() -> dict[str, Sum]:
     return {f"total_{name}": Sum(F(name)) for name in COUNTERS}
 
 
-def _totals(row: dict[str, int | None]) -> Totals:
+def _totals(row: dict[str, Any]) -> Totals:
     return Totals(**{name: row[f"total_{name}"] or 0 for name in COUNTERS})
 
 

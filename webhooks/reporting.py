@@ -50,7 +50,8 @@ def _top_links(campaign: int) -> list[Link]:
         people=Count("message_id", distinct=True, filter=~by_machine | Q(is_machine=None)),
         machines=Count("message_id", distinct=True, filter=by_machine),
     )
-    return [Link(*row.values()) for row in counted.order_by("-people", "-machines", "link")[:MOST]]
+    best = counted.order_by("-people", "-machines", "link")[:MOST]
+    return [Link(row["link"], row["people"], row["machines"]) for row in best]
 
 
 def bounce_reasons(campaign: Campaign) -> list[Bounce]:

@@ -70,7 +70,8 @@ class TemplateAdmin(PageAdmin):
         return ago(template.updated_at)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Template]:
-        return super().get_queryset(request).annotate(uses=Count("campaign"))
+        rows: QuerySet[Template] = super().get_queryset(request).annotate(uses=Count("campaign"))
+        return rows
 
     def own_urls(self) -> list[URLPattern]:
         return [

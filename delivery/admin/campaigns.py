@@ -89,7 +89,8 @@ class CampaignAdmin(PageAdmin):
         return CampaignList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
-        return super().get_queryset(request).select_related("template")
+        rows: QuerySet[Campaign] = super().get_queryset(request).select_related("template")
+        return rows
 
     @admin.display(description="Campaign")
     def campaign(self, campaign: Campaign) -> SafeString:
@@ -151,7 +152,7 @@ class CampaignAdmin(PageAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Only drafts are deleted: what was sent stays known."""
         is_draft = obj is None or obj.status == Status.DRAFT
-        return is_draft and super().has_delete_permission(request, obj)
+        return is_draft and bool(super().has_delete_permission(request, obj))
 
     # --- One campaign --------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ class CampaignAdmin(PageAdmin):
             if request.method == "POST" and self._is_saved(request, form):
                 names = list(drafts.STEPS)
                 return redirect(self.url("step", campaign.pk, names[names.index(name) + 1]))
-        shown = self.get_object_or_404(request, campaign.pk) if request.POST else campaign
+        shown = Campaign.objects.get(pk=campaign.pk)
         problems = launching.problems(shown)  # of what is stored, not of what was refused
         return self._page(
             request,

@@ -10,7 +10,6 @@ from django.http import HttpRequest
 
 from campaigns.models import Campaign
 from delivery.models import ProviderAccount
-from delivery.querysets import MessageQuerySet
 
 MOST_CAMPAIGNS = 50
 """The newest ones are offered; links from a campaign's page work for all."""
@@ -43,7 +42,7 @@ class CampaignFilter(SimpleListFilter):
     def has_output(self) -> bool:
         return True
 
-    def queryset(self, request: HttpRequest, messages: MessageQuerySet) -> MessageQuerySet:
+    def queryset(self, request: HttpRequest, messages: Any) -> Any:
         pk = self.value() or ""
         return messages.filter(campaign=int(pk)) if pk.isdecimal() else messages
 
@@ -57,7 +56,7 @@ class OutcomeFilter(SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, label) for name, (label, _) in _OUTCOMES.items()]
 
-    def queryset(self, request: HttpRequest, messages: MessageQuerySet) -> MessageQuerySet:
+    def queryset(self, request: HttpRequest, messages: Any) -> Any:
         known = _OUTCOMES.get(self.value() or "")
         return messages.filter(known[1]) if known else messages
 

@@ -92,7 +92,10 @@ class HandoffAdmin(ReadOnlyAdmin, PageAdmin):
         return ago(handoff.started_at)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Handoff]:
-        return super().get_queryset(request).defer("provider__secrets", "provider__config")
+        rows: QuerySet[Handoff] = (
+            super().get_queryset(request).defer("provider__secrets", "provider__config")
+        )
+        return rows
 
     def show(self, request: HttpRequest, handoff: Handoff) -> HttpResponse:
         return self.render(

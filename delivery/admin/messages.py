@@ -109,7 +109,10 @@ class MessageAdmin(ReadOnlyAdmin, PageAdmin):
         return ago(message.sent_at)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
-        return super().get_queryset(request).defer("provider__secrets", "provider__config")
+        rows: QuerySet[Message] = (
+            super().get_queryset(request).defer("provider__secrets", "provider__config")
+        )
+        return rows
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Message], search_term: str

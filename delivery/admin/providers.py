@@ -72,7 +72,7 @@ class ProviderAdmin(PageAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """An account that has carried mail stays: reports name it. It can be paused."""
         is_used = obj is not None and obj.handoff_set.exists()
-        return not is_used and super().has_delete_permission(request, obj)
+        return not is_used and bool(super().has_delete_permission(request, obj))
 
     # --- Cards ---------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class ProviderAdmin(PageAdmin):
         """Send one plain mail and say what the provider answered."""
         form = ProbeForm(request.POST)
         if not form.is_valid():
-            raise InvalidInput(next(iter(form.errors.values()))[0])
+            raise InvalidInput(str(next(iter(form.errors.values()))[0]))
         try:
             answer = probe(account.provider, form.cleaned_data["sender"], form.cleaned_data["to"])
         except ProviderError as error:

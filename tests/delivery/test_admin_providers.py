@@ -161,11 +161,12 @@ def test_a_marketer_looks_at_providers_and_an_operator_changes_them():
 def test_messages_are_narrowed_to_what_became_of_them(admin_client):
     campaign = make.launched([], name="News")
     now = timezone.now()
-    for name, became in {
+    kinds: dict[str, dict[str, Any]] = {
         "opened": {"opened_at": now},
         "bounced": {"bounced_at": now, "bounce_class": "hard"},
         "soft": {"bounced_at": now, "bounce_class": "soft"},
-    }.items():
+    }
+    for name, became in kinds.items():
         make.message(campaign, make.subscriber(f"{name}@example.com"), status="sent", **became)
     make.message(make.launched([]), make.subscriber("other@example.com"), opened_at=now)
 

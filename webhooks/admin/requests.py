@@ -83,7 +83,7 @@ class RequestAdmin(ReadOnlyAdmin, PageAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RawRequest]:
         """Bodies stay where they are; the list wants their size alone."""
-        rows = super().get_queryset(request).annotate(size=Length("body"))
+        rows: QuerySet[RawRequest] = super().get_queryset(request).annotate(size=Length("body"))
         return rows.defer("body", "headers", "account__secrets", "account__config")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
