@@ -30,7 +30,7 @@ def send_test(
     """
     compiled = composing.compiled_of(campaign)
     recipient = composing.recipient_of(compiled, person, personalising.TEST_MESSAGE)
-    route = routing.choose(Stream.MARKETING, now)
+    route = routing.choose(Stream.MARKETING, campaign, now)
     batch = composing.batch_of(campaign, compiled, [replace(recipient, email=to_email, name="")])
     first, *rest = batch.subject.static
     marked = replace(batch.subject, static=(MARK + first, *rest))

@@ -39,6 +39,7 @@ UNFOLD: dict[str, Any] = {
             "950": "oklch(25.7% .09 281.288)",
         },
     },
+    "DASHBOARD_CALLBACK": "webhooks.admin.overview.dashboard",
     "COMMAND": {"search_callback": "emailplatform.navigating.search", "search_models": False},
     "SIDEBAR": {
         "show_search": True,
