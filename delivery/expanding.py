@@ -35,6 +35,8 @@ def expand_chunk(campaign: Campaign, now: datetime) -> bool:
         expansion.cursor = min(first + CHUNK, last)
         expansion.done_at = now if expansion.cursor >= last else None
         expansion.save()
+    if expansion.done_at:
+        Message.objects.analyse()
     return expansion.done_at is None
 
 
