@@ -20,37 +20,17 @@ from kombu.exceptions import OperationalError as BrokerGone
 from campaigns import copying, launching, previewing, targeting
 from campaigns.admin import previews
 from campaigns.models import Campaign
-from delivery import proofing, reports, tasks
-from delivery.admin import drafts, exporting, progress
+from delivery import proofing, tasks
+from delivery.admin import drafts, exporting, listing, moves, progress
 from delivery.admin.forms import STEP_FORMS, AudienceForm, ContentForm, NameForm, TestForm
-from emailplatform.admin import Button, Empty, KeysetChangeList, PageAdmin
+from emailplatform.admin import Empty, PageAdmin
 from emailplatform.celery import nudge
 from emailplatform.errors import DomainError, InvalidInput
-from emailplatform.formats import ago, badge, number, share
+from emailplatform.formats import ago, badge, number
 
 COMING_IN = timedelta(hours=2)
 """How long after its end a report is worth reading anew every few seconds."""
 Status = Campaign.Status
-TONES = {
-    Status.DRAFT: "quiet",
-    Status.SCHEDULED: "info",
-    Status.SENDING: "info",
-    Status.PAUSED: "warn",
-    Status.SENT: "ok",
-    Status.CANCELLED: "bad",
-}
-
-
-class CampaignList(KeysetChangeList):
-    """Reads the numbers of the page's campaigns in two statements."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        rows = self.result_list
-        pks = [row.pk for row in rows]
-        totals, sizes = reports.totals_of(pks), progress.sizes(pks)
-        for row in rows:
-            row.totals, row.size = totals[row.pk], sizes.get(row.pk, 0)
 
 
 @admin.register(Campaign)
@@ -86,7 +66,7 @@ class CampaignAdmin(PageAdmin):
     # --- The list ------------------------------------------------------------------------
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
-        return CampaignList
+        return listing.CampaignList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
         rows: QuerySet[Campaign] = super().get_queryset(request).select_related("template")
@@ -94,13 +74,13 @@ class CampaignAdmin(PageAdmin):
 
     @admin.display(description="Campaign")
     def campaign(self, campaign: Campaign) -> SafeString:
-        subject = headline(campaign)
+        subject = listing.headline(campaign)
         line = format_html('<br><span class="ui-quiet-text ui-small">{}</span>', subject)
         return format_html("{}{}", campaign.name, line if subject else "")
 
     @admin.display(description="State")
     def state(self, campaign: Campaign) -> SafeString:
-        return badge(campaign.get_status_display(), TONES[Status(campaign.status)])
+        return badge(campaign.get_status_display(), listing.TONES[Status(campaign.status)])
 
     @admin.display(description="Sent")
     def sent_count(self, campaign: Any) -> str:
@@ -112,15 +92,15 @@ class CampaignAdmin(PageAdmin):
 
     @admin.display(description="Delivered")
     def delivered_rate(self, campaign: Any) -> SafeString | str:
-        return _rate(campaign.totals.delivered, campaign.totals.sent)
+        return listing.rate(campaign.totals.delivered, campaign.totals.sent)
 
     @admin.display(description="Opened")
     def opened_rate(self, campaign: Any) -> SafeString | str:
-        return _rate(campaign.totals.opened, campaign.totals.delivered)
+        return listing.rate(campaign.totals.opened, campaign.totals.delivered)
 
     @admin.display(description="Clicked")
     def clicked_rate(self, campaign: Any) -> SafeString | str:
-        return _rate(campaign.totals.clicked, campaign.totals.delivered)
+        return listing.rate(campaign.totals.clicked, campaign.totals.delivered)
 
     @admin.display(description="When")
     def when(self, campaign: Campaign) -> SafeString | str:
@@ -187,9 +167,9 @@ class CampaignAdmin(PageAdmin):
             f"admin/delivery/campaign_{name}.html",
             campaign.name,
             campaign,
-            tone=TONES[Status(campaign.status)],
-            headline=headline(campaign),
-            **{"buttons": self._buttons(request, campaign), **context},
+            tone=listing.TONES[Status(campaign.status)],
+            headline=listing.headline(campaign),
+            **{"buttons": moves.buttons(self, request, campaign), **context},
         )
 
     # --- Draft ---------------------------------------------------------------------------
@@ -318,38 +298,6 @@ class CampaignAdmin(PageAdmin):
         self.done(request, copy, f"{copy.name} is a new draft.")
         return redirect(self.url("step", copy.pk, "audience"))
 
-    def _buttons(self, request: HttpRequest, campaign: Campaign) -> list[Button]:
-        """Return what makes sense in this state, the next step last."""
-        buttons = []
-        if self.has_add_permission(request):
-            url = self.url("duplicate", campaign.pk)
-            buttons.append(Button("Duplicate", url, "content_copy", post=True))
-        if campaign.status == Status.DRAFT and self.has_delete_permission(request, campaign):
-            buttons.append(Button("Delete", self.url("delete", campaign.pk), "delete", "danger"))
-        if self.has_change_permission(request, campaign):
-            buttons += self._moves(campaign)
-        return buttons
-
-    def _moves(self, campaign: Campaign) -> list[Button]:
-        stop = Button(
-            "Stop",
-            self.url("cancel", campaign.pk),
-            "stop_circle",
-            "danger",
-            post=True,
-            confirm="Stop this campaign for good? Who has not been sent to yet gets nothing.",
-        )
-        pause = Button("Pause", self.url("pause", campaign.pk), "pause", "primary", post=True)
-        resume = Button(
-            "Resume", self.url("resume", campaign.pk), "play_arrow", "primary", post=True
-        )
-        back = Button(
-            "Back to draft", self.url("unschedule", campaign.pk), "edit", "primary", post=True
-        )
-        moves = {Status.SENDING: [stop, pause], Status.PAUSED: [stop, resume]}
-        moves[Status.SCHEDULED] = [back]
-        return moves.get(Status(campaign.status), [])
-
     # --- Scheduled, under way, over ------------------------------------------------------
 
     def _scheduled(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
@@ -385,20 +333,6 @@ class CampaignAdmin(PageAdmin):
     def export(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         """Every message of the campaign as CSV, streamed."""
         return exporting.messages_csv(campaign)
-
-
-def headline(campaign: Campaign) -> str:
-    """Return the subject of a campaign, as a line beside its name."""
-    template = campaign.template
-    return previewing.in_brief(campaign.subject or (template.subject if template else ""))
-
-
-def _rate(part: int, whole: int) -> SafeString | str:
-    """Return a share with the count behind it; a dash of nothing."""
-    if not whole:
-        return "–"
-    text = '{}<br><span class="ui-quiet-text ui-small">{}</span>'
-    return format_html(text, share(part, whole), number(part))
 
 
 def _nudge() -> None:

@@ -1,0 +1,42 @@
+"""The buttons of a campaign: what makes sense in its state, for whom may do it."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+
+from campaigns.models import Campaign
+from emailplatform.admin import Button, ModelAdmin
+
+Status = Campaign.Status
+
+
+def buttons(page: ModelAdmin, request: HttpRequest, campaign: Campaign) -> list[Button]:
+    """Return what makes sense in this state, the next step last."""
+    shown = []
+    if page.has_add_permission(request):
+        url = page.url("duplicate", campaign.pk)
+        shown.append(Button("Duplicate", url, "content_copy", post=True))
+    if campaign.status == Status.DRAFT and page.has_delete_permission(request, campaign):
+        shown.append(Button("Delete", page.url("delete", campaign.pk), "delete", "danger"))
+    if page.has_change_permission(request, campaign):
+        shown += _moves(page, campaign)
+    return shown
+
+
+def _moves(page: ModelAdmin, campaign: Campaign) -> list[Button]:
+    stop = Button(
+        "Stop",
+        page.url("cancel", campaign.pk),
+        "stop_circle",
+        "danger",
+        post=True,
+        confirm="Stop this campaign for good? Who has not been sent to yet gets nothing.",
+    )
+    pause = Button("Pause", page.url("pause", campaign.pk), "pause", "primary", post=True)
+    resume = Button("Resume", page.url("resume", campaign.pk), "play_arrow", "primary", post=True)
+    back = Button(
+        "Back to draft", page.url("unschedule", campaign.pk), "edit", "primary", post=True
+    )
+    moves = {Status.SENDING: [stop, pause], Status.PAUSED: [stop, resume]}
+    moves[Status.SCHEDULED] = [back]
+    return moves.get(Status(campaign.status), [])
