@@ -91,9 +91,9 @@ def send_next(campaign: Campaign, mailbox: str) -> int:
         reason=route.reason,
     )
     people, left_out = Message.objects.claim(handoff, route.account.call_size, now)
-    if campaign.problem:
-        Campaign.objects.filter(pk=campaign.pk).update(problem="")
     if people:
+        if campaign.problem:
+            Campaign.objects.filter(pk=campaign.pk).update(problem="")
         hand_over(handoff, people)
     return len(people) + left_out
 
