@@ -340,8 +340,9 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def cancel_queued(self, campaign: int, limit: int) -> int:
         """Cancel up to `limit` queued messages of a campaign; return how many."""
         some = self.filter(campaign=campaign, status=self.model.Status.QUEUED)
-        batch = some.select_for_update(skip_locked=True).values("pk")[:limit]
-        return self.filter(pk__in=batch).update(status=self.model.Status.CANCELLED)
+        with transaction.atomic():
+            batch = some.select_for_update(skip_locked=True).values("pk")[:limit]
+            return self.filter(pk__in=batch).update(status=self.model.Status.CANCELLED)
 
 
 class CampaignStatQuerySet(models.QuerySet["CampaignStat"]):

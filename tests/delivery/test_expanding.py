@@ -76,6 +76,7 @@ def test_a_campaign_is_finished_when_nothing_is_queued_or_under_way():
     assert campaign.status == "sent"
 
 
+@pytest.mark.django_db(transaction=True)  # as a worker does it: in no transaction of others
 def test_cancelling_leaves_nothing_queued():
     campaign = launched_to(3)
     expanding.expand_all(timezone.now())
