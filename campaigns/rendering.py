@@ -156,7 +156,8 @@ def _body(source: Source) -> tuple[str, str]:
     """Return the template of the HTML, still without preheader, and that of MJML's own preview."""
     if source.format == "html":
         return source.body, ""
-    mjml, preview = split_preview(source.body)
+    # The compiler refuses the line ends that browsers send.
+    mjml, preview = split_preview(source.body.replace("\r\n", "\n"))
     return html_of(mjml), preview
 
 

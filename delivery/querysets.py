@@ -172,7 +172,9 @@ class ProviderAccountQuerySet(models.QuerySet["ProviderAccount"]):
         """Accounts that may be given mail of this stream now."""
         ready = Q(cooling_until=None) | Q(cooling_until__lte=now)
         active = self.model.Status.ACTIVE
-        return self.filter(ready, status=active, streams__contains=[stream])
+        rows = self.filter(ready, status=active, streams__contains=[stream])
+        # Only the one that is chosen is decrypted.
+        return rows.defer("secrets")
 
 
 class HandoffQuerySet(models.QuerySet["Handoff"]):
@@ -335,7 +337,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Say whether a campaign has messages queued or being handed over."""
         with connection.cursor() as cursor:
             cursor.execute(_UNDER_WAY, {"campaign": campaign})
-            return cursor.fetchone() == (True,)
+            return bool(cursor.fetchone() == (True,))
 
     def cancel_queued(self, campaign: int, limit: int) -> int:
         """Cancel up to `limit` queued messages of a campaign; return how many."""

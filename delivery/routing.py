@@ -14,6 +14,7 @@ from typing import Any
 from campaigns.models import Campaign
 from delivery.models import CampaignStat, ProviderAccount
 from emailplatform.errors import DomainError
+from emailplatform.secrets import CannotDecrypt
 
 
 class NoProvider(DomainError):
@@ -33,11 +34,12 @@ class Route:
 def choose(stream: str, campaign: Campaign, now: datetime) -> Route:
     """Return the account for a campaign's next hand-off. Raises NoProvider."""
     candidates = list(ProviderAccount.objects.usable(stream, now))
-    if not candidates:
-        raise NoProvider(explain_none(stream, now))
     sent = CampaignStat.objects.sent_by_provider(campaign.pk)
     random.shuffle(candidates)  # equals take turns
-    chosen = min(candidates, key=lambda account: sent.get(account.pk, 0) / account.weight)
+    candidates.sort(key=lambda account: sent.get(account.pk, 0) / account.weight)
+    chosen = next((account for account in candidates if _opens(account, now)), None)
+    if chosen is None:
+        raise NoProvider(explain_none(stream, now))
     reason = {
         "rule": "furthest below its share",
         "chosen": chosen.name,
@@ -51,12 +53,21 @@ def choose(stream: str, campaign: Campaign, now: datetime) -> Route:
 
 def explain_none(stream: str, now: datetime) -> str:
     """Return why no provider can take mail, account by account, in words."""
-    accounts = list(ProviderAccount.objects.all())
+    accounts = list(ProviderAccount.objects.defer("secrets"))
     if not accounts:
         return "There is no provider yet: add one under Delivery, Providers."
     return "No provider can take mail now. " + " ".join(
         _obstacle(account, stream, now) for account in accounts
     )
+
+
+def _opens(account: ProviderAccount, now: datetime) -> bool:
+    """Say whether the account's secrets can be read; one that cannot must not stop the others."""
+    try:
+        return account.secrets is not None
+    except CannotDecrypt as error:
+        account.cool(str(error), now)
+        return False
 
 
 def _obstacle(account: ProviderAccount, stream: str, now: datetime) -> str:

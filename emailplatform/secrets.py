@@ -19,11 +19,15 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 
+from emailplatform.errors import DomainError
+
 _TAG_BYTES = 16
 
 
-class CannotDecrypt(Exception):
+class CannotDecrypt(DomainError):
     """No key of ENCRYPTION_KEYS opens this value: the key it was written with is missing."""
+
+    code = "cannot_decrypt"
 
 
 @lru_cache(maxsize=4)
@@ -46,7 +50,8 @@ def decrypt(secret: str) -> str:
         return _ring(tuple(settings.ENCRYPTION_KEYS)).decrypt(secret.encode()).decode()
     except InvalidToken as error:
         raise CannotDecrypt(
-            "A stored secret was encrypted with a key that is not in ENCRYPTION_KEYS."
+            "Its secrets were encrypted with a key that is not in ENCRYPTION_KEYS:"
+            " put that key back, or enter the secrets again."
         ) from error
 
 

@@ -23,6 +23,7 @@ from delivery.providers.probing import probe
 from delivery.reports import Totals
 from emailplatform.admin import Button, Empty, PageAdmin
 from emailplatform.errors import InvalidInput
+from emailplatform.secrets import CannotDecrypt
 
 Status = ProviderAccount.Status
 HEAR = {
@@ -68,6 +69,10 @@ class ProviderAdmin(PageAdmin):
             self.deed("<int:pk>/pause/", self.pause, "pause"),
             self.deed("<int:pk>/resume/", self.resume, "resume"),
         ]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Without secrets: whoever needs them opens them, and says so if they do not open."""
+        return super().get_queryset(request).defer("secrets")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """An account that has carried mail stays: reports name it. It can be paused."""
@@ -123,6 +128,7 @@ class ProviderAdmin(PageAdmin):
         is_new = account.pk is None
         check = self.has_add_permission if is_new else self.has_change_permission
         may_save = check(request)
+        _forget_unreadable(request, account)
         form = form_for(account, request.POST or None)
         if request.method == "POST":
             if not may_save:
@@ -199,6 +205,15 @@ def cards(now: datetime) -> list[dict[str, Any]]:
         }
         for account in ProviderAccount.objects.defer("secrets")
     ]
+
+
+def _forget_unreadable(request: HttpRequest, account: ProviderAccount) -> None:
+    """Let secrets be entered again that can no longer be read, and say why."""
+    try:
+        account.secrets = dict(account.secrets)
+    except CannotDecrypt as error:
+        messages.error(request, str(error))
+        account.secrets = {}
 
 
 def _usual_addresses(request: HttpRequest) -> dict[str, str]:

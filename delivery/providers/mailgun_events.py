@@ -197,11 +197,14 @@ def _word(reason: str, status: Mapping[str, Any]) -> BounceClass:
 
 
 def _said(status: Mapping[str, Any]) -> str:
-    return " ".join(
+    code = hearing.text(status.get("code"))
+    rest = " ".join(
         part
-        for name in ("code", "message", "description")
+        for name in ("message", "description")
         if (part := hearing.text(status.get(name), hearing.MAX_REASON))
     )
+    # Most servers begin their answer with the code themselves.
+    return rest if rest.startswith(code) else f"{code} {rest}".strip()
 
 
 def _reason(kind: EventType, data: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.utils import timezone
 
 from delivery.models import Message, ProviderAccount
@@ -205,3 +206,15 @@ def test_a_hand_off_shows_its_error_and_what_it_carried(admin_client):
     assert "0 of 5 accepted" in page
     assert "Alpha was the only provider that could take it." in page
     assert Message.objects.count() == 0
+
+
+def test_secrets_that_can_no_longer_be_read_may_be_entered_again(admin_client, settings):
+    account = make.account("Main", secrets={"api_key": SECRET})
+    settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+
+    page = text(admin_client.get(page_of(account)))
+    form = {"name": "Main", "weight": "1", "set_api_key": "SG.new"}
+    admin_client.post(page_of(account), form)
+
+    assert "put that key back, or enter the secrets again" in page
+    assert ProviderAccount.objects.get().secrets == {"api_key": "SG.new"}

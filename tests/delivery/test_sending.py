@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from cryptography.fernet import Fernet
 from django.db import connection
 from django.utils import timezone
 
@@ -239,6 +240,19 @@ def test_what_was_sent_is_counted_once_per_provider_and_mailbox():
 
     row = CampaignStat.objects.get()
     assert (row.provider, row.mailbox, row.sent) == (account, "gmail", 3)
+
+
+def test_an_account_whose_secrets_cannot_be_read_does_not_stop_the_others(settings):
+    unreadable = scripted.account("unreadable", secrets={"api_key": "x"})
+    settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    readable = scripted.account("readable")
+    campaign_with(2)
+
+    send_slice(5)
+
+    unreadable = ProviderAccount.objects.defer("secrets").get(pk=unreadable.pk)
+    assert len(Scripted.sent_to(readable)) == 2
+    assert "not in ENCRYPTION_KEYS" in unreadable.last_error
 
 
 def test_accounts_share_a_campaign_by_their_weights():
