@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -45,3 +46,11 @@ def whole(name: str, default: int) -> int:
 def words(name: str, default: str = "") -> list[str]:
     """Return the variable split at commas and spaces."""
     return text(name, default).replace(",", " ").split()
+
+
+def rate(name: str, default: str) -> str:
+    """Return the variable if it says so many per sec, min, hour or day: 600/min."""
+    value = text(name, default)
+    if not re.fullmatch(r"[1-9]\d*/(sec|min|hour|day)", value):
+        raise ImproperlyConfigured(f"{name} is {value!r}; write it like 600/min.")
+    return value

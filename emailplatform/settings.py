@@ -231,7 +231,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "emailplatform.api.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_THROTTLE_RATES": {"key": env.text("API_RATE", "600/min")},
+    "DEFAULT_THROTTLE_RATES": {"key": env.rate("API_RATE", "600/min")},
     "EXCEPTION_HANDLER": "emailplatform.refusing.error_response",
     "PAGE_SIZE": 50,
 }
@@ -308,7 +308,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
     "loggers": {
-        # Its warnings name every address that was refused: the API's carry people's e-mail addresses.
+        # Its warnings name what was asked for in vain: the API's paths carry people's addresses.
         "django.request": {"level": "ERROR"},
         "celery": {"level": env.text("CELERY_LOG_LEVEL", "WARNING")},
         "kombu": {"level": "WARNING"},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # no stubs for one line of use
+import yaml
 from django.conf import settings
 from django.core.management import call_command
 from django.template import engines
@@ -95,10 +95,10 @@ _MOVERS = {
 
 def _assigned(tree: ast.AST) -> Iterator[int]:
     for node in ast.walk(tree):
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        for target in targets:
-            if isinstance(target, ast.Attribute) and target.attr == "status":
-                yield node.lineno
+        if not isinstance(node, ast.Assign):
+            continue
+        if any(isinstance(each, ast.Attribute) and each.attr == "status" for each in node.targets):
+            yield node.lineno
 
 
 def test_no_status_is_assigned_and_saved() -> None:
@@ -113,8 +113,9 @@ def test_no_status_is_assigned_and_saved() -> None:
 
 def _updates_status(tree: ast.AST) -> Iterator[int]:
     for node in ast.walk(tree):
-        is_update = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "update"
-        if is_update and any(keyword.arg == "status" for keyword in node.keywords):
+        if not isinstance(node, ast.Call) or getattr(node.func, "attr", "") != "update":
+            continue
+        if any(keyword.arg == "status" for keyword in node.keywords):
             yield node.lineno
 
 
@@ -192,7 +193,7 @@ def test_migrations_match_the_models() -> None:
     sorted(str(p.relative_to(ROOT / "templates")) for p in (ROOT / "templates").rglob("*.html")),
 )
 def test_every_template_compiles(name: str) -> None:
-    assert engines["django"].get_template(name)
+    engines["django"].get_template(name)
 
 
 def _read_variables() -> set[str]:
@@ -241,6 +242,16 @@ def test_links_between_the_documents_lead_somewhere() -> None:
         ]
 
     assert broken == []
+
+
+def test_the_tests_that_documents_name_are_there() -> None:
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
+    named = set(
+        re.findall(r"`((?:tests|delivery|subscribers|webhooks|campaigns)/[\w/]+\.py)", pages)
+    )
+
+    assert len(named) > 10
+    assert {path for path in named if not (ROOT / path).exists()} == set()
 
 
 # --- Shape --------------------------------------------------------------------------------

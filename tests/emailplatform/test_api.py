@@ -8,10 +8,12 @@ from datetime import timedelta
 
 import pytest
 from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
+from emailplatform import env
 from emailplatform.api import KeyThrottle
 from emailplatform.models import ApiKey, AuditEntry
 from subscribers.api import ListViewSet
@@ -219,6 +221,16 @@ def test_without_redis_the_api_goes_on(
 
     assert answers == [200, 200, 200]
     assert "throttle_without_redis" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["lots", "0/min", "5", "5/minute", "5/min/key", ""])
+def test_a_limit_that_cannot_be_meant_stops_the_start(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_RATE", value)
+
+    with pytest.raises(ImproperlyConfigured, match="API_RATE"):
+        env.rate("API_RATE", "600/min")
 
 
 # --- Pages -------------------------------------------------------------------------------
