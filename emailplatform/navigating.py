@@ -36,13 +36,14 @@ def groups() -> list[Group]:
     """Return the whole menu, for somebody who may see everything."""
     developers = [
         Entry("API keys", "key", "emailplatform.apikey"),
+        Entry("API changes", "history", "emailplatform.auditentry"),
         Entry("Incoming webhooks", "webhook", "webhooks.rawrequest"),
         Entry("Events", "bolt", "webhooks.event"),
         Entry("API docs", "menu_book", url="/api/docs/"),
     ]
     if settings.SANDBOX_URL:
         sandbox = Entry("Sandbox inbox", "inbox", url=settings.SANDBOX_URL)
-        developers.insert(3, sandbox)
+        developers.insert(4, sandbox)
     return [
         Group("", [Entry("Overview", "space_dashboard", url="admin:index")]),
         Group(

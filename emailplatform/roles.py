@@ -52,6 +52,7 @@ OPERATOR = {
     "delivery.message": ("view", "change"),
     "webhooks.rawrequest": ("view", "change"),
     "emailplatform.apikey": _EDIT,
+    "emailplatform.auditentry": ("view",),
     "django_celery_beat.periodictask": ("view", "change"),
 }
 _ADMIN_APPS = ("subscribers", "campaigns", "delivery", "webhooks", "emailplatform", "auth")
@@ -61,7 +62,8 @@ def _everything() -> dict[str, tuple[str, ...]]:
     """Return every right on our own models, the team and the schedules."""
     models = [m for m in apps.get_models() if m._meta.app_label in _ADMIN_APPS]
     labels = [model._meta.label_lower for model in models]
-    return dict.fromkeys([*labels, "django_celery_beat.periodictask"], ALL)
+    rights = dict.fromkeys([*labels, "django_celery_beat.periodictask"], ALL)
+    return {**rights, "emailplatform.auditentry": ("view",)}  # nobody edits a record
 
 
 def roles() -> dict[str, dict[str, tuple[str, ...]]]:

@@ -1,4 +1,4 @@
-"""The admin's building blocks, and the pages of the kernel itself: keys, team, schedules."""
+"""The admin's building blocks, and the pages of the kernel itself: keys, audit, team, schedules."""
 
 from emailplatform.admin.base import Button, Empty, ModelAdmin, PageAdmin, ReadOnlyAdmin
 from emailplatform.admin.deeds import in_words, transition_action
@@ -16,4 +16,4 @@ __all__ = [
 ]
 
 # The registrations come last: they use the above, as the apps do.
-from emailplatform.admin import keys, schedules, team  # noqa: F401
+from emailplatform.admin import audit, keys, schedules, team  # noqa: F401

@@ -271,6 +271,20 @@ def test_every_write_is_written_down_with_who_did_it() -> None:
     ]
 
 
+def test_operators_see_what_was_changed_and_nobody_edits_it() -> None:
+    made = Api().post("lists/", {"name": "News"}).data["id"]
+    client = Client()
+    client.force_login(make.user(is_staff=True, is_superuser=True))
+    page = reverse("admin:emailplatform_auditentry_changelist")
+
+    shown = client.get(page).content.decode()
+
+    assert "list: create" in shown
+    assert f">{made}<" in shown
+    assert ApiKey.objects.get().prefix in shown
+    assert client.get(f"{page}add/").status_code == 403
+
+
 def test_reading_and_what_was_refused_are_not_written_down() -> None:
     api = Api()
     api.get("lists/")
