@@ -7,86 +7,218 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('subscribers', '0001_initial'),
+        ("subscribers", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Campaign',
+            name="Campaign",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200)),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('scheduled', 'Scheduled'), ('sending', 'Sending'), ('paused', 'Paused'), ('sent', 'Sent'), ('cancelled', 'Cancelled')], default='draft', max_length=20)),
-                ('subject', models.CharField(blank=True, help_text="Leave empty to use the template's.", max_length=300)),
-                ('preheader', models.CharField(blank=True, help_text="Leave empty to use the template's.", max_length=300)),
-                ('from_name', models.CharField(blank=True, max_length=100, verbose_name="sender's name")),
-                ('from_email', models.EmailField(blank=True, max_length=254, verbose_name="sender's address")),
-                ('reply_to', models.EmailField(blank=True, max_length=254, verbose_name='replies go to')),
-                ('track_opens', models.BooleanField(default=True)),
-                ('track_clicks', models.BooleanField(default=True)),
-                ('send_at', models.DateTimeField(blank=True, null=True)),
-                ('audience', models.JSONField(default=dict, editable=False)),
-                ('problem', models.CharField(blank=True, editable=False, max_length=500)),
-                ('launched_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('created_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
-                ('excluded_lists', models.ManyToManyField(blank=True, related_name='+', to='subscribers.mailinglist')),
-                ('excluded_segments', models.ManyToManyField(blank=True, related_name='+', to='subscribers.segment')),
-                ('lists', models.ManyToManyField(blank=True, related_name='campaigns', to='subscribers.mailinglist')),
-                ('segments', models.ManyToManyField(blank=True, related_name='campaigns', to='subscribers.segment')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Draft"),
+                            ("scheduled", "Scheduled"),
+                            ("sending", "Sending"),
+                            ("paused", "Paused"),
+                            ("sent", "Sent"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="draft",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "subject",
+                    models.CharField(
+                        blank=True, help_text="Leave empty to use the template's.", max_length=300
+                    ),
+                ),
+                (
+                    "preheader",
+                    models.CharField(
+                        blank=True, help_text="Leave empty to use the template's.", max_length=300
+                    ),
+                ),
+                (
+                    "from_name",
+                    models.CharField(blank=True, max_length=100, verbose_name="sender's name"),
+                ),
+                (
+                    "from_email",
+                    models.EmailField(blank=True, max_length=254, verbose_name="sender's address"),
+                ),
+                (
+                    "reply_to",
+                    models.EmailField(blank=True, max_length=254, verbose_name="replies go to"),
+                ),
+                ("track_opens", models.BooleanField(default=True)),
+                ("track_clicks", models.BooleanField(default=True)),
+                ("send_at", models.DateTimeField(blank=True, null=True)),
+                ("audience", models.JSONField(default=dict, editable=False)),
+                ("problem", models.CharField(blank=True, editable=False, max_length=500)),
+                ("launched_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "excluded_lists",
+                    models.ManyToManyField(
+                        blank=True, related_name="+", to="subscribers.mailinglist"
+                    ),
+                ),
+                (
+                    "excluded_segments",
+                    models.ManyToManyField(blank=True, related_name="+", to="subscribers.segment"),
+                ),
+                (
+                    "lists",
+                    models.ManyToManyField(
+                        blank=True, related_name="campaigns", to="subscribers.mailinglist"
+                    ),
+                ),
+                (
+                    "segments",
+                    models.ManyToManyField(
+                        blank=True, related_name="campaigns", to="subscribers.segment"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Template',
+            name="Template",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('format', models.CharField(choices=[('mjml', 'MJML'), ('html', 'HTML')], default='mjml', max_length=4)),
-                ('subject', models.CharField(max_length=300)),
-                ('preheader', models.CharField(blank=True, help_text='Shown after the subject in most inboxes.', max_length=300)),
-                ('body', models.TextField()),
-                ('text', models.TextField(blank=True, help_text='Leave empty to derive it from the body.', verbose_name='plain text')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True)),
+                (
+                    "format",
+                    models.CharField(
+                        choices=[("mjml", "MJML"), ("html", "HTML")], default="mjml", max_length=4
+                    ),
+                ),
+                ("subject", models.CharField(max_length=300)),
+                (
+                    "preheader",
+                    models.CharField(
+                        blank=True,
+                        help_text="Shown after the subject in most inboxes.",
+                        max_length=300,
+                    ),
+                ),
+                ("body", models.TextField()),
+                (
+                    "text",
+                    models.TextField(
+                        blank=True,
+                        help_text="Leave empty to derive it from the body.",
+                        verbose_name="plain text",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Content',
+            name="Content",
             fields=[
-                ('campaign', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='content', serialize=False, to='campaigns.campaign')),
-                ('format', models.CharField(choices=[('mjml', 'MJML'), ('html', 'HTML')], max_length=4)),
-                ('subject', models.TextField()),
-                ('preheader', models.TextField(blank=True)),
-                ('body', models.TextField()),
-                ('text', models.TextField(blank=True)),
-                ('constants', models.JSONField(default=dict)),
-                ('names', models.JSONField(default=list)),
-                ('frozen_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "campaign",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="content",
+                        serialize=False,
+                        to="campaigns.campaign",
+                    ),
+                ),
+                (
+                    "format",
+                    models.CharField(choices=[("mjml", "MJML"), ("html", "HTML")], max_length=4),
+                ),
+                ("subject", models.TextField()),
+                ("preheader", models.TextField(blank=True)),
+                ("body", models.TextField()),
+                ("text", models.TextField(blank=True)),
+                ("constants", models.JSONField(default=dict)),
+                ("names", models.JSONField(default=list)),
+                (
+                    "frozen_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='campaign',
-            name='template',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='campaigns.template'),
+            model_name="campaign",
+            name="template",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                to="campaigns.template",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='campaign',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'scheduled'), _negated=True), ('send_at__isnull', False), _connector='OR'), name='campaign_has_send_at_once_scheduled'),
+            model_name="campaign",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "scheduled"), _negated=True),
+                    ("send_at__isnull", False),
+                    _connector="OR",
+                ),
+                name="campaign_has_send_at_once_scheduled",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='campaign',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['sending', 'paused', 'sent']), _negated=True), ('launched_at__isnull', False), _connector='OR'), name='campaign_has_launched_at_once_sending'),
+            model_name="campaign",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status__in", ["sending", "paused", "sent"]), _negated=True),
+                    ("launched_at__isnull", False),
+                    _connector="OR",
+                ),
+                name="campaign_has_launched_at_once_sending",
+            ),
         ),
     ]

@@ -4,25 +4,32 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('campaigns', '0001_initial'),
-        ('delivery', '0001_initial'),
-        ('subscribers', '0004_who_gets_no_mail'),
+        ("campaigns", "0001_initial"),
+        ("delivery", "0001_initial"),
+        ("subscribers", "0004_who_gets_no_mail"),
     ]
 
     operations = [
         migrations.RemoveIndex(
-            model_name='message',
-            name='message_problem',
+            model_name="message",
+            name="message_problem",
         ),
         migrations.AlterField(
-            model_name='provideraccount',
-            name='batch_size',
-            field=models.PositiveSmallIntegerField(blank=True, help_text='People per call; empty: as usual. A crash can leave one call in doubt.', null=True),
+            model_name="provideraccount",
+            name="batch_size",
+            field=models.PositiveSmallIntegerField(
+                blank=True,
+                help_text="People per call; empty: as usual. A crash can leave one call in doubt.",
+                null=True,
+            ),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(condition=models.Q(('status__in', ['failed', 'unknown', 'skipped', 'expired'])), fields=['campaign', 'status', 'id'], name='message_problem'),
+            model_name="message",
+            index=models.Index(
+                condition=models.Q(("status__in", ["failed", "unknown", "skipped", "expired"])),
+                fields=["campaign", "status", "id"],
+                name="message_problem",
+            ),
         ),
     ]

@@ -10,7 +10,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -19,142 +18,399 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Attribute',
+            name="Attribute",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='As templates write it: {{ plan }}.', max_length=50, unique=True, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9_]*\\Z', 'Use a-z, 0-9 and _, a letter first.')])),
-                ('label', models.CharField(max_length=100)),
-                ('type', models.CharField(choices=[('text', 'Text'), ('number', 'Number'), ('date', 'Date'), ('boolean', 'yes/no')], default='text', max_length=10)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        help_text="As templates write it: {{ plan }}.",
+                        max_length=50,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z][a-z0-9_]*\\Z", "Use a-z, 0-9 and _, a letter first."
+                            )
+                        ],
+                    ),
+                ),
+                ("label", models.CharField(max_length=100)),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[
+                            ("text", "Text"),
+                            ("number", "Number"),
+                            ("date", "Date"),
+                            ("boolean", "yes/no"),
+                        ],
+                        default="text",
+                        max_length=10,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='MailingList',
+            name="MailingList",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('description', models.CharField(blank=True, help_text='Shown to people where they unsubscribe.', max_length=300)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True)),
+                (
+                    "description",
+                    models.CharField(
+                        blank=True,
+                        help_text="Shown to people where they unsubscribe.",
+                        max_length=300,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'list',
-                'ordering': ['name'],
+                "verbose_name": "list",
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Segment',
+            name="Segment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('description', models.CharField(blank=True, max_length=300)),
-                ('rules', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True)),
+                ("description", models.CharField(blank=True, max_length=300)),
+                ("rules", models.JSONField(default=dict)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Import',
+            name="Import",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('status', models.CharField(choices=[('mapping', 'Waiting for columns to be confirmed'), ('queued', 'Waiting to start'), ('running', 'Importing'), ('paused', 'Paused'), ('done', 'Done'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='mapping', max_length=20)),
-                ('filename', models.CharField(max_length=255)),
-                ('file', models.FileField(max_length=300, upload_to='imports/%Y/%m/')),
-                ('encoding', models.CharField(blank=True, max_length=20)),
-                ('delimiter', models.CharField(blank=True, max_length=1)),
-                ('mapping', models.JSONField(default=dict)),
-                ('known', models.CharField(choices=[('update', 'Update them with what the file says'), ('skip', 'Leave them as they are'), ('add', 'Only add them to the list')], default='update', max_length=10)),
-                ('size', models.PositiveBigIntegerField(default=0)),
-                ('offset', models.PositiveBigIntegerField(default=0)),
-                ('line', models.PositiveBigIntegerField(default=0)),
-                ('rows', models.PositiveIntegerField(default=0)),
-                ('created_count', models.PositiveIntegerField(default=0)),
-                ('updated_count', models.PositiveIntegerField(default=0)),
-                ('duplicate_count', models.PositiveIntegerField(default=0)),
-                ('refused_count', models.PositiveIntegerField(default=0)),
-                ('reasons', models.JSONField(default=dict)),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('created_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
-                ('list', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='subscribers.mailinglist')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("mapping", "Waiting for columns to be confirmed"),
+                            ("queued", "Waiting to start"),
+                            ("running", "Importing"),
+                            ("paused", "Paused"),
+                            ("done", "Done"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="mapping",
+                        max_length=20,
+                    ),
+                ),
+                ("filename", models.CharField(max_length=255)),
+                ("file", models.FileField(max_length=300, upload_to="imports/%Y/%m/")),
+                ("encoding", models.CharField(blank=True, max_length=20)),
+                ("delimiter", models.CharField(blank=True, max_length=1)),
+                ("mapping", models.JSONField(default=dict)),
+                (
+                    "known",
+                    models.CharField(
+                        choices=[
+                            ("update", "Update them with what the file says"),
+                            ("skip", "Leave them as they are"),
+                            ("add", "Only add them to the list"),
+                        ],
+                        default="update",
+                        max_length=10,
+                    ),
+                ),
+                ("size", models.PositiveBigIntegerField(default=0)),
+                ("offset", models.PositiveBigIntegerField(default=0)),
+                ("line", models.PositiveBigIntegerField(default=0)),
+                ("rows", models.PositiveIntegerField(default=0)),
+                ("created_count", models.PositiveIntegerField(default=0)),
+                ("updated_count", models.PositiveIntegerField(default=0)),
+                ("duplicate_count", models.PositiveIntegerField(default=0)),
+                ("refused_count", models.PositiveIntegerField(default=0)),
+                ("reasons", models.JSONField(default=dict)),
+                ("error", models.CharField(blank=True, max_length=500)),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "list",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="subscribers.mailinglist",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Subscriber',
+            name="Subscriber",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('email', models.EmailField(max_length=320, unique=True)),
-                ('address_key', models.BinaryField(max_length=32)),
-                ('mailbox', models.CharField(choices=[('gmail', 'Gmail'), ('microsoft', 'Microsoft'), ('yahoo', 'Yahoo and AOL'), ('apple', 'Apple'), ('other', 'Others')], db_default='other', editable=False, max_length=10)),
-                ('status', models.CharField(choices=[('active', 'Active'), ('unsubscribed', 'Unsubscribed from everything'), ('bounced', 'Address does not work'), ('complained', 'Reported as spam'), ('blocked', 'Blocked by the team')], db_default='active', max_length=20)),
-                ('status_changed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('first_name', models.CharField(blank=True, db_default='', max_length=100)),
-                ('last_name', models.CharField(blank=True, db_default='', max_length=100)),
-                ('language', models.CharField(blank=True, db_default='', max_length=16)),
-                ('time_zone', models.CharField(blank=True, db_default='', max_length=64)),
-                ('country', models.CharField(blank=True, db_default='', max_length=2)),
-                ('attributes', models.JSONField(blank=True, db_default={}, default=dict)),
-                ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=50), blank=True, db_default=[], default=list, size=100)),
-                ('soft_bounces', models.PositiveSmallIntegerField(db_default=0, default=0, editable=False)),
-                ('source', models.CharField(blank=True, db_default='', max_length=100)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("email", models.EmailField(max_length=320, unique=True)),
+                ("address_key", models.BinaryField(max_length=32)),
+                (
+                    "mailbox",
+                    models.CharField(
+                        choices=[
+                            ("gmail", "Gmail"),
+                            ("microsoft", "Microsoft"),
+                            ("yahoo", "Yahoo and AOL"),
+                            ("apple", "Apple"),
+                            ("other", "Others"),
+                        ],
+                        db_default="other",
+                        editable=False,
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("active", "Active"),
+                            ("unsubscribed", "Unsubscribed from everything"),
+                            ("bounced", "Address does not work"),
+                            ("complained", "Reported as spam"),
+                            ("blocked", "Blocked by the team"),
+                        ],
+                        db_default="active",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "status_changed_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("first_name", models.CharField(blank=True, db_default="", max_length=100)),
+                ("last_name", models.CharField(blank=True, db_default="", max_length=100)),
+                ("language", models.CharField(blank=True, db_default="", max_length=16)),
+                ("time_zone", models.CharField(blank=True, db_default="", max_length=64)),
+                ("country", models.CharField(blank=True, db_default="", max_length=2)),
+                ("attributes", models.JSONField(blank=True, db_default={}, default=dict)),
+                (
+                    "tags",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=50),
+                        blank=True,
+                        db_default=[],
+                        default=list,
+                        size=100,
+                    ),
+                ),
+                (
+                    "soft_bounces",
+                    models.PositiveSmallIntegerField(db_default=0, default=0, editable=False),
+                ),
+                ("source", models.CharField(blank=True, db_default="", max_length=100)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'person',
-                'verbose_name_plural': 'people',
-                'indexes': [models.Index(fields=['-created_at', '-id'], name='subscriber_newest'), models.Index(fields=['address_key'], name='subscriber_address_key'), django.contrib.postgres.indexes.GinIndex(fields=['tags'], name='subscriber_tags')],
+                "verbose_name": "person",
+                "verbose_name_plural": "people",
+                "indexes": [
+                    models.Index(fields=["-created_at", "-id"], name="subscriber_newest"),
+                    models.Index(fields=["address_key"], name="subscriber_address_key"),
+                    django.contrib.postgres.indexes.GinIndex(
+                        fields=["tags"], name="subscriber_tags"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Suppression',
+            name="Suppression",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('address_key', models.BinaryField(max_length=32, unique=True)),
-                ('reason', models.CharField(choices=[('unsubscribed', 'Unsubscribed from everything'), ('bounced', 'Hard bounce'), ('complained', 'Spam complaint'), ('blocked', 'Blocked by the team')], max_length=20)),
-                ('source', models.CharField(blank=True, db_default='', max_length=200)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("address_key", models.BinaryField(max_length=32, unique=True)),
+                (
+                    "reason",
+                    models.CharField(
+                        choices=[
+                            ("unsubscribed", "Unsubscribed from everything"),
+                            ("bounced", "Hard bounce"),
+                            ("complained", "Spam complaint"),
+                            ("blocked", "Blocked by the team"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("source", models.CharField(blank=True, db_default="", max_length=200)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['-created_at', '-id'], name='suppression_newest')],
+                "indexes": [models.Index(fields=["-created_at", "-id"], name="suppression_newest")],
             },
         ),
         migrations.CreateModel(
-            name='RefusedRow',
+            name="RefusedRow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('line', models.PositiveBigIntegerField()),
-                ('reason', models.CharField(max_length=300)),
-                ('content', models.CharField(max_length=500)),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='refused', to='subscribers.import')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("line", models.PositiveBigIntegerField()),
+                ("reason", models.CharField(max_length=300)),
+                ("content", models.CharField(max_length=500)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="refused",
+                        to="subscribers.import",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('source', 'line'), name='refused_row_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("source", "line"), name="refused_row_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Subscription',
+            name="Subscription",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('status', models.CharField(choices=[('active', 'Subscribed'), ('pending', 'Waiting for confirmation'), ('unsubscribed', 'Unsubscribed')], db_default='active', max_length=20)),
-                ('source', models.CharField(blank=True, db_default='', max_length=100)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('changed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('list', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='subscriptions', to='subscribers.mailinglist')),
-                ('subscriber', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='subscriptions', to='subscribers.subscriber')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("active", "Subscribed"),
+                            ("pending", "Waiting for confirmation"),
+                            ("unsubscribed", "Unsubscribed"),
+                        ],
+                        db_default="active",
+                        max_length=20,
+                    ),
+                ),
+                ("source", models.CharField(blank=True, db_default="", max_length=100)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "changed_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "list",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="subscriptions",
+                        to="subscribers.mailinglist",
+                    ),
+                ),
+                (
+                    "subscriber",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="subscriptions",
+                        to="subscribers.subscriber",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['list', 'status', 'subscriber'], name='subscription_audience')],
-                'constraints': [models.UniqueConstraint(fields=('subscriber', 'list'), name='subscription_once')],
+                "indexes": [
+                    models.Index(
+                        fields=["list", "status", "subscriber"], name="subscription_audience"
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("subscriber", "list"), name="subscription_once")
+                ],
             },
         ),
     ]

@@ -5,43 +5,60 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('subscribers', '0001_initial'),
+        ("subscribers", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='import',
-            name='headers',
+            model_name="import",
+            name="headers",
             field=models.JSONField(default=list, editable=False),
         ),
         migrations.AddField(
-            model_name='import',
-            name='subscribed_count',
+            model_name="import",
+            name="subscribed_count",
             field=models.PositiveIntegerField(default=0),
         ),
         migrations.AddField(
-            model_name='import',
-            name='unchanged_count',
+            model_name="import",
+            name="unchanged_count",
             field=models.PositiveIntegerField(default=0),
         ),
         migrations.AddField(
-            model_name='import',
-            name='unmailable_count',
+            model_name="import",
+            name="unmailable_count",
             field=models.PositiveIntegerField(default=0),
         ),
         migrations.AddField(
-            model_name='import',
-            name='warnings',
+            model_name="import",
+            name="warnings",
             field=models.JSONField(default=dict),
         ),
         migrations.CreateModel(
-            name='SeenAddress',
+            name="SeenAddress",
             fields=[
-                ('pk', models.CompositePrimaryKey('source_id', 'key', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('key', models.BinaryField(max_length=16)),
-                ('source', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='subscribers.import')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "source_id",
+                        "key",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("key", models.BinaryField(max_length=16)),
+                (
+                    "source",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="subscribers.import",
+                    ),
+                ),
             ],
         ),
     ]

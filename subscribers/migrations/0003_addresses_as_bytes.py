@@ -5,24 +5,33 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('subscribers', '0002_what_imports_report'),
+        ("subscribers", "0002_what_imports_report"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='seenaddress',
-            name='source',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='subscribers.import'),
+            model_name="seenaddress",
+            name="source",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="subscribers.import",
+            ),
         ),
         migrations.AlterField(
-            model_name='subscriber',
-            name='email',
-            field=models.EmailField(db_collation='C', max_length=320),
+            model_name="subscriber",
+            name="email",
+            field=models.EmailField(db_collation="C", max_length=320),
         ),
         migrations.AddConstraint(
-            model_name='subscriber',
-            constraint=models.UniqueConstraint(fields=('email',), name='subscriber_email_once', violation_error_message='There is a person with this address already.'),
+            model_name="subscriber",
+            constraint=models.UniqueConstraint(
+                fields=("email",),
+                name="subscriber_email_once",
+                violation_error_message="There is a person with this address already.",
+            ),
         ),
     ]

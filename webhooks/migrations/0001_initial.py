@@ -6,75 +6,172 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('delivery', '0001_initial'),
+        ("delivery", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('dedupe_key', models.CharField(max_length=200)),
-                ('type', models.CharField(max_length=20)),
-                ('occurred_at', models.DateTimeField()),
-                ('message_id', models.BigIntegerField(blank=True, null=True)),
-                ('campaign_id', models.BigIntegerField(blank=True, null=True)),
-                ('subscriber_id', models.BigIntegerField(blank=True, null=True)),
-                ('recipient', models.CharField(db_default='', max_length=320)),
-                ('provider_message_id', models.CharField(blank=True, db_default='', max_length=200)),
-                ('url', models.TextField(blank=True, db_default='')),
-                ('ip', models.GenericIPAddressField(blank=True, null=True)),
-                ('user_agent', models.CharField(blank=True, db_default='', max_length=500)),
-                ('is_machine', models.BooleanField(blank=True, null=True)),
-                ('bounce_class', models.CharField(blank=True, db_default='', max_length=10)),
-                ('reason', models.CharField(blank=True, db_default='', max_length=500)),
-                ('raw', models.JSONField(db_default={}, default=dict)),
-                ('received_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('request_id', models.BigIntegerField(blank=True, null=True)),
-                ('account', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, to='delivery.provideraccount')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("dedupe_key", models.CharField(max_length=200)),
+                ("type", models.CharField(max_length=20)),
+                ("occurred_at", models.DateTimeField()),
+                ("message_id", models.BigIntegerField(blank=True, null=True)),
+                ("campaign_id", models.BigIntegerField(blank=True, null=True)),
+                ("subscriber_id", models.BigIntegerField(blank=True, null=True)),
+                ("recipient", models.CharField(db_default="", max_length=320)),
+                (
+                    "provider_message_id",
+                    models.CharField(blank=True, db_default="", max_length=200),
+                ),
+                ("url", models.TextField(blank=True, db_default="")),
+                ("ip", models.GenericIPAddressField(blank=True, null=True)),
+                ("user_agent", models.CharField(blank=True, db_default="", max_length=500)),
+                ("is_machine", models.BooleanField(blank=True, null=True)),
+                ("bounce_class", models.CharField(blank=True, db_default="", max_length=10)),
+                ("reason", models.CharField(blank=True, db_default="", max_length=500)),
+                ("raw", models.JSONField(db_default={}, default=dict)),
+                (
+                    "received_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("request_id", models.BigIntegerField(blank=True, null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="delivery.provideraccount",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['message_id', 'occurred_at'], name='event_of_message'), models.Index(fields=['subscriber_id', '-occurred_at'], name='event_of_person'), models.Index(fields=['campaign_id', 'type', '-id'], name='event_of_campaign')],
-                'constraints': [models.UniqueConstraint(fields=('account', 'dedupe_key'), name='event_once', nulls_distinct=False)],
+                "indexes": [
+                    models.Index(fields=["message_id", "occurred_at"], name="event_of_message"),
+                    models.Index(fields=["subscriber_id", "-occurred_at"], name="event_of_person"),
+                    models.Index(fields=["campaign_id", "type", "-id"], name="event_of_campaign"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account", "dedupe_key"), name="event_once", nulls_distinct=False
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='RawRequest',
+            name="RawRequest",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('status', models.CharField(choices=[('pending', 'Waiting'), ('applied', 'Applied'), ('failed', 'Could not be applied'), ('unparsable', 'Not understood')], db_default='pending', max_length=20)),
-                ('headers', models.JSONField(db_default={}, default=dict)),
-                ('body', models.BinaryField()),
-                ('replay_key', models.CharField(blank=True, max_length=100, null=True)),
-                ('is_late', models.BooleanField(db_default=False)),
-                ('received_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('attempts', models.PositiveSmallIntegerField(db_default=0)),
-                ('applied_at', models.DateTimeField(blank=True, null=True)),
-                ('error', models.TextField(blank=True, db_default='')),
-                ('account', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, to='delivery.provideraccount')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Waiting"),
+                            ("applied", "Applied"),
+                            ("failed", "Could not be applied"),
+                            ("unparsable", "Not understood"),
+                        ],
+                        db_default="pending",
+                        max_length=20,
+                    ),
+                ),
+                ("headers", models.JSONField(db_default={}, default=dict)),
+                ("body", models.BinaryField()),
+                ("replay_key", models.CharField(blank=True, max_length=100, null=True)),
+                ("is_late", models.BooleanField(db_default=False)),
+                (
+                    "received_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                (
+                    "due_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(db_default=0)),
+                ("applied_at", models.DateTimeField(blank=True, null=True)),
+                ("error", models.TextField(blank=True, db_default="")),
+                (
+                    "account",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="delivery.provideraccount",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'incoming webhook',
-                'indexes': [models.Index(condition=models.Q(('status', 'pending')), fields=['due_at', 'id'], name='raw_request_due')],
-                'constraints': [models.UniqueConstraint(fields=('account', 'replay_key'), name='raw_request_once')],
+                "verbose_name": "incoming webhook",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "pending")),
+                        fields=["due_at", "id"],
+                        name="raw_request_due",
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account", "replay_key"), name="raw_request_once"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='WebhookCount',
+            name="WebhookCount",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('outcome', models.CharField(choices=[('stored', 'Stored'), ('forged', 'Refused as forged'), ('late', 'Genuine but late'), ('repeated', 'Sent again'), ('unparsable', 'Not understood')], max_length=20)),
-                ('hour', models.DateTimeField()),
-                ('requests', models.PositiveIntegerField(default=0)),
-                ('account', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, to='delivery.provideraccount')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("stored", "Stored"),
+                            ("forged", "Refused as forged"),
+                            ("late", "Genuine but late"),
+                            ("repeated", "Sent again"),
+                            ("unparsable", "Not understood"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("hour", models.DateTimeField()),
+                ("requests", models.PositiveIntegerField(default=0)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="delivery.provideraccount",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('account', 'outcome', 'hour'), name='webhook_count_once', nulls_distinct=False)],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account", "outcome", "hour"),
+                        name="webhook_count_once",
+                        nulls_distinct=False,
+                    )
+                ],
             },
         ),
     ]
