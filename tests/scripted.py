@@ -9,7 +9,7 @@ import pytest
 
 from delivery.models import ProviderAccount
 from delivery.providers import registry, smtp_events
-from delivery.providers.base import Batch, Provider, Recipient, Result, Verdict
+from delivery.providers.base import Batch, EventsModule, Provider, Recipient, Result, Verdict
 from tests import make
 
 Answer = Callable[[Recipient], Result | None]
@@ -28,7 +28,7 @@ class Scripted(Provider):
     fields = ()
     max_batch = 1000
     default_batch = 100
-    events = smtp_events
+    events: ClassVar[EventsModule] = smtp_events
     calls: ClassVar[dict[int, list[Batch]]] = {}
     whole: ClassVar[dict[int, Callable[[Batch], None]]] = {}
     answer: ClassVar[dict[int, Answer]] = {}

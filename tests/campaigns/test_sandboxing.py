@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -235,10 +236,12 @@ def cost(body: str, format_: str = "html") -> tuple[str, float, int]:
 def resident(field: str) -> int:
     """Return the bytes of memory that the kernel counts as `field` for this process."""
     status = Path("/proc/self/status").read_text()
-    return int(re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
+    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
 
 
-def outcome(body: str, format_: str) -> str:
+def outcome(body: str, format_: Literal["mjml", "html"]) -> str:
     source = Source("Hello", "", body, format_, text="Hello")
     try:
         mail = compile_source(source, names=NAMES, constants={})
