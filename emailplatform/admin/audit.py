@@ -17,7 +17,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     intro = "Who changed what with an API key. What people did here is in the history of each page."
     list_display = ["what", "which", "who", "when"]
     list_display_links = None
-    list_filter = ["action", "key"]
+    list_filter = ["key"]
     list_select_related = ["key", "user"]
     empty = Empty("history", "Nothing was changed through the API yet", "Each change appears here.")
 
