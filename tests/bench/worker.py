@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-IDLE_S = 0.02
+IDLE_S = 0.1
 stop = threading.Event()
 
 
