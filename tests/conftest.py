@@ -6,26 +6,29 @@ import os
 import socket
 from pathlib import Path
 
+import django
 import pytest
-from django.conf import settings
 
 from emailplatform import embedded
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def pytest_configure() -> None:
-    """Start the embedded servers unless the environment names others, then read the settings.
+def _prepare() -> None:
+    """Start the embedded servers unless the environment names others, then set Django up.
 
-    pytest-django sets Django up after this. It would do so before any conftest if the settings
-    were named in pyproject.toml.
+    While this file is imported: the conftests of folders below may import models, and pytest
+    reads those before it configures anything.
     """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "emailplatform.settings")
     os.environ.setdefault("LOCAL", "true")
     os.environ.setdefault("EMBEDDED_FSYNC", "off")
     os.environ.setdefault("VAR_DIR", str(ROOT / "var" / "test"))
     embedded.use(ROOT)
-    settings.DATABASES  # noqa: B018  read them
+    django.setup()
+
+
+_prepare()
 
 
 @pytest.fixture(autouse=True)
