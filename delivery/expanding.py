@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from campaigns import targeting
 from campaigns.models import Campaign
@@ -70,7 +71,8 @@ def finish_done(now: datetime) -> int:
 def cancel_rest(limit: int = CHUNK) -> int:
     """Cancel what is still queued of cancelled campaigns; return how many messages."""
     total = 0
-    for campaign in Campaign.objects.filter(status=Campaign.Status.CANCELLED):
+    queued = Message.objects.filter(campaign=OuterRef("pk"), status=Message.Status.QUEUED)
+    for campaign in Campaign.objects.filter(Exists(queued), status=Campaign.Status.CANCELLED):
         while cancelled := Message.objects.cancel_queued(campaign.pk, limit):
             total += cancelled
     return total

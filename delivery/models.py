@@ -80,6 +80,8 @@ class ProviderAccount(models.Model):
     """Calls in a row that were certainly not accepted."""
     cooling_until = models.DateTimeField(null=True, blank=True, editable=False)
     """Not used before: it was unavailable."""
+    needs_attention = models.BooleanField(default=False, db_default=False, editable=False)
+    """Its last failure is one that waiting cannot mend."""
     last_error = models.CharField(max_length=300, blank=True, editable=False)
     last_error_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_heard_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -129,20 +131,26 @@ class ProviderAccount(models.Model):
         type(self).objects.filter(pk=self.pk).update(status=status, **fields)
         self.status = status
 
-    def cool(self, error: str, now: datetime, wish: timedelta | None = None) -> None:
-        """Leave this account alone for a while: 5 s, doubling up to 5 min, or as it wishes."""
+    def cool(
+        self, error: str, now: datetime, wish: timedelta | None = None, *, is_fault: bool = False
+    ) -> None:
+        """Leave this account alone for a while: 5 s, doubling up to 5 min, or as it wishes.
+
+        `is_fault`: waiting will not mend it (wrong key, unverified sender); somebody must look.
+        """
         pause = max(wish or timedelta(0), min(_COOL_FIRST * 2 ** min(self.failures, 8), _COOL_MOST))
         type(self).objects.filter(pk=self.pk).update(
             failures=F("failures") + 1,
             cooling_until=now + pause,
             last_error=error[:300],
             last_error_at=now,
+            needs_attention=is_fault,
         )
 
     def warm(self) -> None:
         """It accepted a call: forget the failures before."""
         rows = type(self).objects.filter(pk=self.pk, failures__gt=0)
-        rows.update(failures=0, cooling_until=None)
+        rows.update(failures=0, cooling_until=None, needs_attention=False)
 
 
 class Handoff(StatefulModel):
@@ -210,7 +218,7 @@ class Message(StatefulModel):
 
     TRANSITIONS = {
         Status.QUEUED: frozenset(
-            {Status.SENDING, Status.SKIPPED, Status.CANCELLED, Status.EXPIRED}
+            {Status.SENDING, Status.SENT, Status.SKIPPED, Status.CANCELLED, Status.EXPIRED}
         ),
         Status.SENDING: frozenset({Status.SENT, Status.FAILED, Status.UNKNOWN, Status.QUEUED}),
         Status.UNKNOWN: frozenset({Status.SENT, Status.QUEUED}),
@@ -228,6 +236,8 @@ class Message(StatefulModel):
     expires_at = models.DateTimeField(null=True, blank=True)
     """Not sent later than this."""
     attempts = models.PositiveSmallIntegerField(db_default=0)
+    deferrals = models.PositiveSmallIntegerField(db_default=0)
+    """How often the mailbox refused it for now."""
     handoff = models.ForeignKey(Handoff, models.SET_NULL, null=True, db_index=False)
     """The last one."""
     provider = models.ForeignKey(ProviderAccount, models.PROTECT, null=True, db_index=False)

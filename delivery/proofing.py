@@ -42,7 +42,7 @@ def send_test(
 def _call(provider: Provider, batch: Batch) -> str:
     """Hand one mail over; return the provider's id for it in words, if it said one."""
     try:
-        [result] = provider.send(batch)
+        [result] = provider.answers(batch)
     except OutcomeUnknown as error:
         raise NotAccepted(f"The test may have been sent or not: {error}") from error
     except ProviderError as error:

@@ -42,6 +42,8 @@ class Claimed:
     country: str
     time_zone: str
     attributes: dict[str, Any]
+    deferrals: int = 0
+    """How often the mailbox refused it for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Outcome:
     error: str = ""
     due_at: datetime | None = None
     """When to try again, for status QUEUED."""
+    is_deferral: bool = False
+    """The mailbox refused it for now: counted, so that it ends some day."""
 
 
 _CLAIM = """
@@ -93,11 +97,12 @@ WITH journal AS MATERIALIZED (
             WHEN '' THEN 'sending' WHEN 'too late' THEN 'expired' ELSE 'skipped' END,
         handoff_id = CASE j.obstacle WHEN '' THEN journal.id ELSE m.handoff_id END,
         provider_id = CASE j.obstacle WHEN '' THEN %(provider)s ELSE m.provider_id END,
-        attempts = m.attempts + (j.obstacle = '')::int,
+        attempts = LEAST(m.attempts + (j.obstacle = '')::int, 32767),
         error = j.obstacle
     FROM judged j, journal WHERE m.id = j.message_id
     RETURNING m.id, m.email, j.id AS subscriber_id, j.first_name, j.last_name, j.language,
-              j.country, j.time_zone, j.attributes::text, journal.id AS drawn, j.obstacle
+              j.country, j.time_zone, j.attributes::text, m.deferrals, journal.id AS drawn,
+              j.obstacle
 )
 SELECT * FROM taken ORDER BY id
 """
@@ -106,12 +111,12 @@ _RECORD = """
 WITH outcome AS (
     SELECT * FROM unnest(
         %(ids)s::bigint[], %(statuses)s::text[], %(provider_ids)s::text[], %(errors)s::text[],
-        %(due)s::timestamptz[]
-    ) AS row(id, status, provider_message_id, error, due_at)
+        %(due)s::timestamptz[], %(deferrals)s::int[]
+    ) AS row(id, status, provider_message_id, error, due_at, deferrals)
 ), told AS (
     UPDATE delivery_message m
     SET status = o.status, provider_message_id = o.provider_message_id, error = o.error,
-        due_at = COALESCE(o.due_at, m.due_at),
+        due_at = COALESCE(o.due_at, m.due_at), deferrals = m.deferrals + o.deferrals,
         sent_at = CASE o.status WHEN 'sent' THEN %(now)s ELSE m.sent_at END
     FROM outcome o
     WHERE m.id = o.id AND m.handoff_id = %(handoff)s
@@ -178,10 +183,10 @@ class ProviderAccountQuerySet(models.QuerySet["ProviderAccount"]):
 
 
 class HandoffQuerySet(models.QuerySet["Handoff"]):
-    def renew(self, pk: int) -> bool:
+    def renew(self, pk: int, lease: timedelta = FLIGHT_LEASE) -> bool:
         """Extend the lease of a call in flight; False: the sweeper was here, stop at once."""
         rows = self.filter(pk=pk, status=self.model.Status.IN_FLIGHT)
-        return bool(rows.update(lease_until=Now() + FLIGHT_LEASE))
+        return bool(rows.update(lease_until=Now() + lease))
 
     def prepare_again(self, refused: Handoff) -> Handoff:
         """Create a hand-off for some of the people of one that was refused as a whole."""
@@ -199,7 +204,7 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
         rows = self.filter(pk=pk, status__in=self.model.sources_of(status))
         return bool(rows.update(status=status, accepted=accepted, error=error, finished_at=Now()))
 
-    def take_off(self, pk: int, size: int) -> bool:
+    def take_off(self, pk: int, size: int, lease: timedelta = FLIGHT_LEASE) -> bool:
         """Say durably that the call begins now; False: the lease ran out and nothing may be sent.
 
         The guard is what gives a requeued message one owner (design 4.1, step 3).
@@ -211,7 +216,7 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
                 status=in_flight,
                 size=size,
                 in_flight_at=Now(),
-                lease_until=Now() + FLIGHT_LEASE,
+                lease_until=Now() + lease,
             )
         )
 
@@ -321,6 +326,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
                     "provider_ids": [outcome.provider_message_id for outcome in outcomes],
                     "errors": [outcome.error for outcome in outcomes],
                     "due": [outcome.due_at for outcome in outcomes],
+                    "deferrals": [int(outcome.is_deferral) for outcome in outcomes],
                     "handoff": handoff,
                     "now": now,
                 },
@@ -355,5 +361,5 @@ class CampaignStatQuerySet(models.QuerySet["CampaignStat"]):
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:
-    facts, attributes = row[:-3], row[-3]
-    return Claimed(*(*facts, json.loads(attributes)))
+    *facts, attributes, deferrals, _drawn, _obstacle = row
+    return Claimed(*(*facts, json.loads(attributes), deferrals))

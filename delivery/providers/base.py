@@ -6,12 +6,15 @@ so the same code serves a database row, a test and the sandbox.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3.05
 READ_TIMEOUT_S = 20.0
@@ -259,6 +262,8 @@ class Provider(ABC):
     """What one call carries by default: also what a crash can leave in doubt."""
     events: ClassVar[EventsModule]
     """The module that reads what this kind of provider tells: `<kind>_events`."""
+    longest_call_s: ClassVar[float] = 2 * (CONNECT_TIMEOUT_S + READ_TIMEOUT_S)
+    """How long it may take at most until the next result or the end."""
     answers_one_by_one: ClassVar[bool] = False
     """Each recipient is a conversation of its own (SMTP): results are recorded one by one."""
 
@@ -273,6 +278,18 @@ class Provider(ABC):
         Rejected, Unavailable or OutcomeUnknown for all recipients not yet yielded. If only the
         people of one call are in doubt, they are yielded as UNKNOWN and the rest is Unavailable.
         """
+
+    def answers(self, batch: Batch) -> Iterator[Result]:
+        """Send, and let no error through but the three: one of ours leaves everything in doubt."""
+        try:
+            yield from self.send(batch)
+        except ProviderError:
+            raise
+        except Exception as error:
+            # Its words may hold the request, credentials included: only its kind is kept.
+            logger.error("provider_bug", extra={"kind": self.kind, "error": type(error).__name__})
+            name = type(error).__name__
+            raise OutcomeUnknown(f"Our code for {self.label} failed ({name}).") from error
 
     def verify(self, request: WebhookRequest) -> None:
         """Raise Forged (or TooOld) unless the request proves to come from this account.

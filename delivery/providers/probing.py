@@ -54,5 +54,5 @@ def _only_result(provider: Provider, from_email: str, to_email: str) -> Result:
         headers={"Auto-Submitted": "auto-generated"},
         tag="test",
     )
-    [result] = provider.send(batch)
+    [result] = provider.answers(batch)
     return result

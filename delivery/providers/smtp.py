@@ -13,6 +13,8 @@ from typing import ClassVar
 
 from delivery.providers import smtp_events
 from delivery.providers.base import (
+    CONNECT_TIMEOUT_S,
+    READ_TIMEOUT_S,
     Account,
     Batch,
     EventsModule,
@@ -27,7 +29,13 @@ from delivery.providers.base import (
 )
 from delivery.providers.connections import kept
 from delivery.providers.mime import MimeSkeleton
-from delivery.providers.smtp_session import Deferred, Server, Session, Stale
+from delivery.providers.smtp_session import (
+    FINAL_DOT_TIMEOUT_S,
+    Deferred,
+    Server,
+    Session,
+    Stale,
+)
 from delivery.providers.vetting import vet
 
 SECURITIES = {"none", "starttls", "tls"}
@@ -41,6 +49,8 @@ class SMTP(Provider):
     max_batch = 100
     default_batch = 20
     answers_one_by_one = True
+    # Connecting, greeting, TLS and signing in, twice if a kept connection is gone; then one mail.
+    longest_call_s = CONNECT_TIMEOUT_S + 10 * READ_TIMEOUT_S + FINAL_DOT_TIMEOUT_S
     events: ClassVar[EventsModule] = smtp_events
     fields = (
         Field("host", "Host"),

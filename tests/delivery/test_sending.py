@@ -11,7 +11,9 @@ from django.db import connection
 from django.utils import timezone
 
 from campaigns.models import Campaign
+from delivery.journaling import MOST_DEFERRALS, lease_of
 from delivery.models import CampaignStat, Handoff, Message, ProviderAccount
+from delivery.providers import registry
 from delivery.providers.base import (
     OutcomeUnknown,
     Rejected,
@@ -20,7 +22,7 @@ from delivery.providers.base import (
     Verdict,
 )
 from delivery.querysets import Outcome
-from delivery.sending import send_slice
+from delivery.sending import send_next, send_slice
 from subscribers.models import Subscriber, Subscription
 from tests import make, scripted
 from tests.scripted import Scripted
@@ -128,6 +130,131 @@ def test_a_campaign_that_is_refused_altogether_pauses_itself_and_says_why():
     assert "50 mails were refused and fewer accepted. 400: the subject is empty" in campaign.problem
     assert statuses().count("queued") >= 5
     assert "sending" not in statuses()
+
+
+def test_a_hopeless_campaign_stops_in_the_middle_of_halving_and_keeps_the_rest():
+    campaign = campaign_with(256)
+    account = scripted.account(batch_size=256)
+    Scripted.whole[account.pk] = scripted.raising(Rejected("400: the subject is empty"))
+
+    send_slice(30)
+
+    campaign.refresh_from_db()
+    assert campaign.status == "paused"
+    assert statuses().count("failed") == 50
+    assert statuses().count("queued") == 206
+    assert not Handoff.objects.filter(status__in=["preparing", "in_flight"]).exists()
+
+
+def test_a_campaign_of_which_every_person_is_refused_one_by_one_pauses_itself_too():
+    campaign = campaign_with(120)
+    account = scripted.account(batch_size=20)
+    Scripted.answer[account.pk] = lambda recipient: Result(
+        recipient.message_id, Verdict.REJECTED, reason="554 no"
+    )
+
+    send_slice(20)
+
+    campaign.refresh_from_db()
+    assert campaign.status == "paused"
+    assert "554 no" in campaign.problem
+    assert "queued" in statuses()
+
+
+def test_a_mistake_of_our_own_in_a_provider_leaves_doubt_and_lets_the_account_cool():
+    campaign_with(30)
+    account = scripted.account(batch_size=10)
+    Scripted.whole[account.pk] = scripted.raising(KeyError("api_key=SG.secret"))
+
+    send_slice(5)
+
+    account.refresh_from_db()
+    assert statuses().count("unknown") == 10
+    assert statuses().count("queued") == 20
+    assert account.failures == 1
+    assert "SG.secret" not in account.last_error
+    assert Handoff.objects.get().status == "unknown"
+
+
+def test_one_campaign_that_cannot_be_made_does_not_hold_up_the_others():
+    broken, healthy = campaign_with(2), campaign_with(2)
+    broken.content.delete()
+    scripted.account()
+
+    send_slice(5)
+
+    broken.refresh_from_db()
+    assert (broken.status, broken.problem[:26]) == ("paused", "Paused: its frozen content")
+    assert set(healthy.message_set.values_list("status", flat=True)) == {"sent"}
+
+
+def test_the_reason_of_a_pause_outlives_a_look_for_providers():
+    campaign = campaign_with(1)
+    stale = Campaign.objects.get(pk=campaign.pk)
+    campaign.move_to(Campaign.Status.PAUSED, problem="Paused: so it is")
+
+    send_next(stale, "gmail")
+
+    campaign.refresh_from_db()
+    assert campaign.problem == "Paused: so it is"
+
+
+def test_wrong_credentials_ask_for_somebody_until_a_call_succeeds():
+    campaign_with(1)
+    account = scripted.account()
+    Scripted.whole[account.pk] = scripted.raising(Unavailable("401", is_account_fault=True))
+
+    send_slice(5)
+    account.refresh_from_db()
+    assert account.needs_attention
+    del Scripted.whole[account.pk]
+    ProviderAccount.objects.update(cooling_until=None)
+    send_slice(5)
+
+    assert ProviderAccount.objects.filter(needs_attention=False).exists()
+    assert statuses() == ["sent"]
+
+
+def test_a_mailbox_that_refuses_for_now_is_tried_ever_later_and_given_up_some_day():
+    campaign_with(1)
+    account = scripted.account()
+    Scripted.answer[account.pk] = lambda recipient: Result(
+        recipient.message_id, Verdict.UNAVAILABLE, reason="451 later"
+    )
+    waits = []
+    for _ in range(MOST_DEFERRALS):
+        Message.objects.update(due_at=timezone.now())
+        send_slice(5)
+        waits.append((Message.objects.get().due_at - timezone.now()).total_seconds())
+
+    message = Message.objects.get()
+    assert waits[0] == pytest.approx(60, rel=0.25)
+    assert waits[3] == pytest.approx(480, rel=0.25)
+    assert max(waits) <= 4 * 3600 * 1.2
+    assert (message.status, message.deferrals) == ("failed", MOST_DEFERRALS)
+    assert message.error == f"Given up after {MOST_DEFERRALS} tries: 451 later"
+
+
+def test_a_refused_batch_is_not_halved_by_a_worker_that_lost_it():
+    campaign_with(4)
+    account = scripted.account()
+
+    def refuse_late(_batch):
+        Handoff.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        Handoff.objects.sweep()
+        raise Rejected("400")
+
+    Scripted.whole[account.pk] = refuse_late
+
+    send_slice(5)
+
+    assert len(Scripted.calls[account.pk]) == 1
+    assert set(statuses()) == {"unknown"}
+
+
+def test_every_kind_of_provider_may_be_silent_longer_than_its_calls_take():
+    for kind in registry.KINDS.values():
+        assert lease_of(kind).total_seconds() > kind.longest_call_s + 10
 
 
 def test_what_a_provider_says_nothing_about_is_in_doubt():

@@ -1,0 +1,112 @@
+"""Write down what a provider says while it says it: the second half of a hand-off (design 4.1)."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from delivery.models import Handoff, Message, message_of
+from delivery.providers.base import Batch, Provider, Result, Verdict
+from delivery.querysets import FLIGHT_LEASE, Claimed, Outcome
+
+RECORD_EVERY_S = 0.2
+"""How long results of one call are gathered before they are written."""
+RENEW_EVERY_S = 10.0
+"""How old a lease may get while answers come: a small part of FLIGHT_LEASE."""
+RETRY_FIRST = timedelta(minutes=1)
+RETRY_MOST = timedelta(hours=4)
+"""Waits between tries of a mailbox that refuses for now: doubling, with a fifth of jitter."""
+MOST_DEFERRALS = 25
+"""So many tries take about three days: RFC 5321 asks for four to five, newsletters age sooner."""
+
+STATUS_OF = {
+    Verdict.ACCEPTED: Message.Status.SENT,
+    Verdict.REJECTED: Message.Status.FAILED,
+    Verdict.UNAVAILABLE: Message.Status.QUEUED,
+    Verdict.UNKNOWN: Message.Status.UNKNOWN,
+}
+
+
+class LeaseLost(Exception):
+    """The sweeper took this hand-off for dead: whoever holds it must stop at once."""
+
+
+def lease_of(provider: Provider | type[Provider]) -> timedelta:
+    """Return how long one call may be silent before its worker is taken for dead."""
+    return max(FLIGHT_LEASE, timedelta(seconds=provider.longest_call_s * 1.25 + RENEW_EVERY_S))
+
+
+class Journal:
+    """The results of one hand-off: one by one where each is a conversation, else in groups."""
+
+    def __init__(self, handoff: Handoff, provider: Provider, people: Iterable[Claimed]) -> None:
+        self.handoff = handoff
+        self.accepted = 0
+        self.rejected = ""
+        """What the provider said of the last person it will never take."""
+        self._each = provider.answers_one_by_one
+        self._lease = lease_of(provider)
+        self._deferrals = {person.id: person.deferrals for person in people}
+        self._told: set[str] = set()
+        self._pending: list[Outcome] = []
+        self._written_at = self._renewed_at = time.monotonic()
+
+    def add(self, result: Result) -> None:
+        """Take one answer. Raises LeaseLost."""
+        self._told.add(result.message_id)
+        self.accepted += result.verdict == Verdict.ACCEPTED
+        if result.verdict == Verdict.REJECTED:
+            self.rejected = result.reason or "The provider gave no reason."
+        self._pending.append(self._outcome(result, timezone.now()))
+        if self._each or time.monotonic() - self._written_at > RECORD_EVERY_S:
+            self.write()
+            self._renew()
+
+    def write(self) -> None:
+        """Write what is gathered."""
+        if self._pending:
+            Message.objects.record(self.handoff.pk, self._pending, timezone.now())
+        self._pending = []
+        self._written_at = time.monotonic()
+
+    def unanswered(self, batch: Batch) -> set[int]:
+        """Return our ids of the recipients the provider has said nothing about."""
+        tokens = (each.message_id for each in batch.recipients if each.message_id not in self._told)
+        return {pk for pk in map(message_of, tokens) if pk is not None}
+
+    def rest(self, batch: Batch, status: str, error: str, due_at: datetime | None = None) -> None:
+        """Write the same outcome for everybody without an answer, and all that is gathered."""
+        ids = sorted(self.unanswered(batch))
+        self._pending += [Outcome(pk, status, error=error[:300], due_at=due_at) for pk in ids]
+        self.write()
+
+    def _renew(self) -> None:
+        """Keep the lease from running out. Nobody can have taken a younger one for dead."""
+        if time.monotonic() - self._renewed_at > RENEW_EVERY_S:
+            if not Handoff.objects.renew(self.handoff.pk, self._lease):
+                raise LeaseLost
+            self._renewed_at = time.monotonic()
+
+    def _outcome(self, result: Result, now: datetime) -> Outcome:
+        pk = message_of(result.message_id)
+        if pk is None:
+            raise ValueError(f"{result.message_id!r} is no id of a message.")
+        reason = result.reason[:300]
+        if result.verdict == Verdict.UNAVAILABLE:
+            return deferred(pk, self._deferrals.get(pk, 0), reason, now)
+        status = STATUS_OF[result.verdict]
+        known_as = result.provider_message_id[:200]
+        return Outcome(pk, status, provider_message_id=known_as, error=reason)
+
+
+def deferred(pk: int, before: int, reason: str, now: datetime) -> Outcome:
+    """Return when to try a mailbox again that refuses for now, or that it was given up."""
+    if before + 1 >= MOST_DEFERRALS:
+        error = f"Given up after {MOST_DEFERRALS} tries: {reason}"[:300]
+        return Outcome(pk, Message.Status.FAILED, error=error, is_deferral=True)
+    wait = min(RETRY_FIRST * 2 ** min(before, 10), RETRY_MOST) * random.uniform(0.8, 1.2)  # noqa: S311
+    return Outcome(pk, Message.Status.QUEUED, error=reason, due_at=now + wait, is_deferral=True)
