@@ -224,6 +224,11 @@ NESTED = [
 ]
 
 
+MOST_SECONDS = 3
+"""Of CPU: a third of it on an idle reference machine, the rest for slow and busy ones."""
+MOST_BYTES = 64e6
+
+
 def cost(body: str, format_: Literal["mjml", "html"] = "html") -> tuple[str, float, int]:
     """Return what is said about `body`, the seconds of CPU and the peak of bytes it took."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is used now
@@ -255,8 +260,8 @@ def test_a_template_reaches_nothing_but_its_data(payload):
     said, seconds, peak = cost(payload)
 
     assert said.startswith("refused: Body, line 1: ")
-    assert seconds < 1
-    assert peak < 64e6
+    assert seconds < MOST_SECONDS
+    assert peak < MOST_BYTES
 
 
 @pytest.mark.parametrize("payload", EXPENSIVE, ids=lambda payload: payload[:60])
@@ -264,8 +269,8 @@ def test_a_template_cannot_run_away(payload):
     said, seconds, peak = cost(payload)
 
     assert said.startswith("refused: ") or len(said) <= 512 * 1024
-    assert seconds < 1
-    assert peak < 64e6
+    assert seconds < MOST_SECONDS
+    assert peak < MOST_BYTES
 
 
 @pytest.mark.parametrize("format_", ["html", "mjml"])
@@ -274,5 +279,5 @@ def test_a_source_cannot_exhaust_the_compiler(payload, format_):
     said, seconds, peak = cost(payload, format_)
 
     assert said
-    assert seconds < 1
-    assert peak < 64e6
+    assert seconds < MOST_SECONDS
+    assert peak < MOST_BYTES
