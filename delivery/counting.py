@@ -106,11 +106,11 @@ def _blank(delta: Delta) -> dict[str, object]:
     }
 
 
-def rebuild(campaign: int) -> dict[str, int]:
-    """Count a campaign's messages anew; return by how much each counter was wrong, if it was.
+def rebuild(campaign: int) -> dict[int, dict[str, int]]:
+    """Count a campaign's messages anew; return by how much counters were wrong, by provider.
 
-    Whoever changes counters waits meanwhile (a second or two for a million messages): what they
-    have not committed is not counted here, and added by them afterwards.
+    {} if all were right. Whoever changes counters waits meanwhile (a second or two for a million
+    messages): what they have not committed is not counted here, and added by them afterwards.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE delivery_campaignstat IN SHARE ROW EXCLUSIVE MODE")
@@ -118,10 +118,18 @@ def rebuild(campaign: int) -> dict[str, int]:
         CampaignStat.objects.filter(campaign=campaign).delete()
         cursor.execute(_RECOUNT, [campaign])
         after = _totals(campaign)
-    return {name: after[name] - before[name] for name in COUNTED if after[name] != before[name]}
+    wrong = {pk: _less(after.get(pk, {}), before.get(pk, {})) for pk in {*before, *after}}
+    return {pk: by_counter for pk, by_counter in sorted(wrong.items()) if by_counter}
 
 
-def _totals(campaign: int) -> dict[str, int]:
-    rows = CampaignStat.objects.filter(campaign=campaign)
-    sums = rows.aggregate(**{f"sum_{name}": Sum(name) for name in COUNTED})
-    return {name: sums[f"sum_{name}"] or 0 for name in COUNTED}
+def _totals(campaign: int) -> dict[int, dict[str, int]]:
+    """Return provider -> counter -> its sum over mailboxes and hours."""
+    rows = CampaignStat.objects.filter(campaign=campaign).order_by().values_list("provider")
+    sums = rows.annotate(*(Sum(name) for name in COUNTED))
+    return {pk: dict(zip(COUNTED, values, strict=True)) for pk, *values in sums}
+
+
+def _less(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    """Return the counters that differ, and by how much."""
+    found = {name: after.get(name, 0) - before.get(name, 0) for name in COUNTED}
+    return {name: by for name, by in found.items() if by}

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import psycopg
 from django.db import OperationalError, connection, transaction
@@ -37,6 +38,15 @@ RETRY_AFTER = timedelta(seconds=30)
 WAIT_MOST = timedelta(hours=24)
 """How long an event waits for a message we do not have."""
 WAIT_FIRST = timedelta(seconds=30)
+
+
+class Applied(NamedTuple):
+    """What was not simply applied, as numbers of events by raw request."""
+
+    held: dict[int, int]
+    """They wait for messages that are not here yet."""
+    unmatched: dict[int, int]
+    """They name messages that this account was not given, or other people's addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +94,8 @@ def _apply(requests: Sequence[RawRequest], now: datetime) -> list[Outcome]:
     try:
         with transaction.atomic():
             readings = [_read(request) for request in requests]
-            held = apply_events(_arrivals(readings, now), now)
-            return [_outcome(reading, held, now) for reading in readings]
+            applied = apply_events(_arrivals(readings, now), now)
+            return [_outcome(reading, applied, now) for reading in readings]
     except OperationalError:
         raise  # The database's trouble, not that of any request.
     except Exception as error:  # noqa: BLE001 (what it is does not matter: nobody else may suffer)
@@ -136,9 +146,9 @@ def _arrival(event: Heard, account: int | None, request: int | None, may_wait: b
     )
 
 
-def _outcome(reading: _Reading, held: dict[int, int], now: datetime) -> Outcome:
-    request, status = reading.request, RawRequest.Status
-    problems = "; ".join(reading.problems)[:1000]
+def _outcome(reading: _Reading, applied: Applied, now: datetime) -> Outcome:
+    request, status, held = reading.request, RawRequest.Status, applied.held
+    problems = "; ".join([*reading.problems, *_strange(request, applied)])[:1000]
     if not reading.is_understood:
         return Outcome(request.pk, status.UNPARSABLE, problems)
     if request.pk in held:
@@ -146,6 +156,15 @@ def _outcome(reading: _Reading, held: dict[int, int], now: datetime) -> Outcome:
         note = f"{held[request.pk]} events wait for messages that are not here (yet)."
         return Outcome(request.pk, status.PENDING, note, now + wait)
     return Outcome(request.pk, status.APPLIED, problems)
+
+
+def _strange(request: RawRequest, applied: Applied) -> list[str]:
+    """Return a sentence about events that were stored and believed by no message."""
+    number = applied.unmatched.get(request.pk, 0)
+    if not number:
+        return []
+    logger.warning("Webhook %s: %s events name messages of others", request.pk, number)
+    return [f"Unmatched events: {number}. They name messages that this account was not given."]
 
 
 def _failure(request: RawRequest, error: Exception, now: datetime) -> Outcome:
@@ -181,20 +200,21 @@ def apply_own(event: Heard, now: datetime) -> None:
     apply_events([_arrival(event, account=None, request=None, may_wait=False)], now)
 
 
-def apply_events(arrivals: Iterable[Arrival], now: datetime) -> dict[int, int]:
-    """Take in events and everything they mean; return how many must wait, by raw request.
+def apply_events(arrivals: Iterable[Arrival], now: datetime) -> Applied:
+    """Take in events and everything they mean; return how many must wait or were not believed.
 
     Only what is new has an effect. Counters come last: their rows are everybody's.
     """
     Event.objects.arrive(arrivals)
-    held = Event.objects.hold_back()
+    held, unmatched = Event.objects.hold_back(), {}
     if Event.objects.take_in():
+        unmatched = Event.objects.unmatched()
         deltas = Event.objects.mark_messages()
         Event.objects.count_soft_bounces()
         if consequences := Event.objects.consequences():
             _end_mail(consequences, now)
         counting.add(deltas)
-    return held
+    return Applied(held, unmatched)
 
 
 def settle_doubts() -> None:

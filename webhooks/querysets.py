@@ -138,6 +138,12 @@ class EventQuerySet(models.QuerySet["Event"]):
             inserted: int = cursor.rowcount
         return inserted
 
+    def unmatched(self) -> dict[int, int]:
+        """Return how many new events name a message of another account or person, by request."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.UNMATCHED)
+            return dict(cursor.fetchall())
+
     def mark_messages(self) -> list[Delta]:
         """Write what the new events say into their messages; return how the counters change."""
         with connection.cursor() as cursor:

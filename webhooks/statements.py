@@ -21,7 +21,7 @@ MAKE_ROOM = f"""
 SET LOCAL client_min_messages = warning;
 CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_heard ({HEARD}) ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_fresh (
-    account_id bigint, type text, occurred_at timestamptz, message_id bigint,
+    account_id bigint, dedupe_key text, type text, occurred_at timestamptz, message_id bigint,
     campaign_id bigint, subscriber_id bigint, is_machine boolean, bounce_class text
 ) ON COMMIT DELETE ROWS;
 DELETE FROM webhooks_heard;
@@ -70,6 +70,15 @@ WITH held AS (
 SELECT request_id, count(*) FROM held GROUP BY 1
 """
 
+_TRIED = """
+            m.attempts > 1 AND EXISTS (
+                SELECT 1 FROM delivery_handoff t
+                WHERE t.provider_id = h.account_id AND t.campaign_id = m.campaign_id
+                  AND t.mailbox = m.mailbox AND t.in_flight_at >= m.created_at
+            )
+        """
+"""A message remembers its last account alone: an earlier one must have called for its lane."""
+
 TAKE_IN = f"""
 WITH new AS (
     INSERT INTO webhooks_event (
@@ -82,18 +91,26 @@ WITH new AS (
         h.is_machine, h.bounce_class, h.reason, h.request_id
     FROM webhooks_heard h
     LEFT JOIN delivery_message m ON m.id = h.message_id
-        -- Nobody can report on what was never handed over, nor about another person's address.
-        AND (m.provider_id IS NOT NULL OR h.account_id IS NULL)
+        -- Nobody can report on what it was never given, nor about another person's address.
+        AND (h.account_id IS NULL OR m.provider_id = h.account_id OR ({_TRIED}))
         AND (lower(m.email) = lower(h.recipient)
              OR (h.recipient = '' AND h.type NOT IN ({_texts(HARMFUL)})))
     ON CONFLICT (account_id, dedupe_key) DO NOTHING
-    RETURNING account_id, type, occurred_at, message_id, campaign_id, subscriber_id, is_machine,
-        bounce_class
+    RETURNING account_id, dedupe_key, type, occurred_at, message_id, campaign_id, subscriber_id,
+        is_machine, bounce_class
 )
 INSERT INTO webhooks_fresh SELECT * FROM new
 """  # noqa: S608 (names of our own)
 
+UNMATCHED = """
+SELECT h.request_id, count(*)
+FROM webhooks_fresh f JOIN webhooks_heard h USING (account_id, dedupe_key)
+WHERE f.message_id IS NULL AND h.message_id IS NOT NULL AND h.request_id IS NOT NULL
+GROUP BY 1
+"""
+
 _RANKS = f"ARRAY[{_texts(WORST_FIRST)}]"
+_EVIDENCE = f"type NOT IN ({_texts(NO_EVIDENCE)})"
 _FACTS = ",\n        ".join(
     f"min(occurred_at) FILTER (WHERE {events}) AS {column}" for column, events in MARKS.items()
 )
@@ -110,30 +127,36 @@ _COUNTERS = ",\n        ".join(
 
 _DELTAS = f"""
 changed AS (
-    SELECT campaign_id, provider_id, mailbox, counter.name,
+    SELECT campaign_id, provider_id, new_provider_id, mailbox, counter.name,
         date_trunc('hour', counter.old) AS old, date_trunc('hour', counter.new) AS new
     FROM moved CROSS JOIN LATERAL (VALUES
         {_COUNTERS}
     ) AS counter (name, old, new)
-    WHERE campaign_id IS NOT NULL AND provider_id IS NOT NULL
-      AND counter.old IS DISTINCT FROM counter.new
-      AND date_trunc('hour', counter.old) IS DISTINCT FROM date_trunc('hour', counter.new)
+    WHERE campaign_id IS NOT NULL
+      AND (provider_id, date_trunc('hour', counter.old))
+          IS DISTINCT FROM (new_provider_id, date_trunc('hour', counter.new))
 )
 SELECT campaign_id, provider_id, mailbox, hour, name, sum(change)::int
 FROM (
-    SELECT campaign_id, provider_id, mailbox, name, new AS hour, 1 AS change
-    FROM changed WHERE new IS NOT NULL
+    SELECT campaign_id, new_provider_id AS provider_id, mailbox, name, new AS hour, 1 AS change
+    FROM changed WHERE new IS NOT NULL AND new_provider_id IS NOT NULL
     UNION ALL
-    SELECT campaign_id, provider_id, mailbox, name, old, -1 FROM changed WHERE old IS NOT NULL
+    SELECT campaign_id, provider_id, mailbox, name, old, -1
+    FROM changed WHERE old IS NOT NULL AND provider_id IS NOT NULL
 ) AS change
 GROUP BY 1, 2, 3, 4, 5 HAVING sum(change) <> 0
 """  # noqa: S608 (names of our own)
+
+_IN_DOUBT = "(m.status = 'unknown' OR (m.status = 'queued' AND m.attempts > 0))"
+"""Tried, and not known to be sent. `queued`: the call was refused, or so it seemed."""
 
 MARK = f"""
 WITH facts AS (
     SELECT message_id,
         {_FACTS},
-        min(occurred_at) FILTER (WHERE type NOT IN ({_texts(NO_EVIDENCE)})) AS evidence_at,
+        min(occurred_at) FILTER (WHERE {_EVIDENCE}) AS evidence_at,
+        (array_agg(account_id ORDER BY occurred_at)
+            FILTER (WHERE {_EVIDENCE} AND account_id IS NOT NULL))[1] AS witness_id,
         min(array_position({_RANKS}, bounce_class)) FILTER (WHERE type = 'bounced') AS bounce_rank
     FROM webhooks_fresh WHERE message_id IS NOT NULL GROUP BY 1
 ), found AS MATERIALIZED (
@@ -142,14 +165,18 @@ WITH facts AS (
         COALESCE(
             ({_RANKS})[LEAST(array_position({_RANKS}, m.bounce_class::text), f.bounce_rank)], ''
         ) AS new_bounce_class,
-        m.status = 'unknown' AND f.evidence_at IS NOT NULL AS is_settled,
-        CASE WHEN m.status = 'unknown' AND f.evidence_at IS NOT NULL THEN COALESCE(
+        settled.yes AS is_settled,
+        CASE WHEN settled.yes THEN COALESCE(f.witness_id, m.provider_id)
+            ELSE m.provider_id END AS new_provider_id,
+        CASE WHEN settled.yes THEN COALESCE(
             m.sent_at,
-            (SELECT h.in_flight_at FROM delivery_handoff h WHERE h.id = m.handoff_id),
+            (SELECT h.in_flight_at FROM delivery_handoff h
+             WHERE h.id = m.handoff_id AND h.provider_id = COALESCE(f.witness_id, h.provider_id)),
             f.evidence_at
         ) ELSE m.sent_at END AS new_sent_at
     FROM delivery_message m JOIN facts f ON m.id = f.message_id
-    WHERE (m.status = 'unknown' AND f.evidence_at IS NOT NULL)
+    CROSS JOIN LATERAL (SELECT {_IN_DOUBT} AND f.evidence_at IS NOT NULL AS yes) AS settled
+    WHERE settled.yes
        OR array_position({_RANKS}, m.bounce_class::text) > f.bounce_rank
        OR ({_EARLIER}) IS DISTINCT FROM ({_EARLIEST})
     -- In order, so that two who apply never wait for each other in a circle.
@@ -157,13 +184,15 @@ WITH facts AS (
 ), moved AS (
     UPDATE delivery_message m
     SET {_SET}, bounce_class = b.new_bounce_class, sent_at = b.new_sent_at,
+        provider_id = b.new_provider_id,
         status = CASE WHEN b.is_settled THEN 'sent' ELSE m.status END,
         error = CASE WHEN b.is_settled THEN '' ELSE m.error END
     FROM found b WHERE m.id = b.id
     RETURNING b.*
 ), {_DELTAS}
 """  # noqa: S608 (names of our own)
-"""Times fall to the earliest, bounce classes to the worst, `unknown` becomes `sent` by evidence.
+"""Times fall to the earliest, bounce classes to the worst; what is in doubt, or queued again after
+a call that seemed refused, becomes `sent` by evidence, and counts for the account that gave it.
 
 A message that is still `sending` keeps its status: its sender is about to record the answer.
 """

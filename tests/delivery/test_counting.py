@@ -37,10 +37,20 @@ def test_a_recount_says_what_was_wrong_and_puts_it_right():
 
     wrong = counting.rebuild(campaign.pk)
 
-    assert wrong == {"sent": 3, "opened": 2, "soft_bounced": 1, "clicked": -7}
+    assert wrong == {account.pk: {"sent": 3, "opened": 2, "soft_bounced": 1, "clicked": -7}}
     totals = reports.totals(campaign)
     assert (totals.sent, totals.opened, totals.clicked, totals.bounced) == (3, 2, 0, 0)
     assert counting.rebuild(campaign.pk) == {}
+
+
+def test_a_recount_notices_what_was_counted_for_the_wrong_provider():
+    campaign, right, wrong = make.launched(), make.account(), make.account()
+    make.message(campaign, provider=right, sent_at=NINE)
+    counting.add([Delta(campaign.pk, wrong.pk, "gmail", NINE, "sent", 1)])
+
+    found = counting.rebuild(campaign.pk)
+
+    assert found == {right.pk: {"sent": 1}, wrong.pk: {"sent": -1}}
 
 
 def test_a_recount_leaves_other_campaigns_alone():
@@ -63,7 +73,7 @@ def test_the_command_recounts_one_campaign_or_all_and_says_what_it_found():
     assert out.getvalue().splitlines() == [
         f"Campaign {right.pk} (Right): right as it was",
         f"Campaign {right.pk} (Right): right as it was",
-        f"Campaign {wrong.pk} (Wrong): opened -7",
+        f"Campaign {wrong.pk} (Wrong): {account}: opened -7",
     ]
     with pytest.raises(CommandError, match="There is no campaign 0"):
         call_command("rebuild_stats", "0")

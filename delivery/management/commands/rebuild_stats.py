@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from campaigns.models import Campaign
 from delivery import counting
+from delivery.models import ProviderAccount
 
 
 class Command(BaseCommand):
@@ -23,7 +24,10 @@ class Command(BaseCommand):
             rows = rows.filter(pk=campaign)
             if not rows.exists():
                 raise CommandError(f"There is no campaign {campaign}.")
+        accounts = dict(ProviderAccount.objects.values_list("pk", "name"))
         for pk, name in rows.values_list("pk", "name"):
-            wrong = counting.rebuild(pk)
-            found = ", ".join(f"{counter} {by:+}" for counter, by in wrong.items())
+            found = "; ".join(
+                f"{accounts[account]}: {', '.join(f'{name} {by:+}' for name, by in wrong.items())}"
+                for account, wrong in counting.rebuild(pk).items()
+            )
             self.stdout.write(f"Campaign {pk} ({name}): {found or 'right as it was'}")
