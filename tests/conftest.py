@@ -10,7 +10,7 @@ from pathlib import Path
 import django
 import pytest
 from django.db import connection
-from pytest_django.plugin import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker
 
 from emailplatform import embedded
 
