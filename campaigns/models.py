@@ -58,6 +58,7 @@ class Campaign(StatefulModel):
         Status.SCHEDULED: frozenset({Status.DRAFT, Status.SENDING, Status.CANCELLED}),
         Status.SENDING: frozenset({Status.PAUSED, Status.SENT, Status.CANCELLED}),
         Status.PAUSED: frozenset({Status.SENDING, Status.CANCELLED}),
+        Status.SENT: frozenset({Status.SENDING}),
     }
 
     name = models.CharField(max_length=200)
@@ -129,7 +130,12 @@ class Campaign(StatefulModel):
         self.move_to(self.Status.CANCELLED, finished_at=now)
 
     def finish(self, now: datetime) -> None:
-        self.move_to(self.Status.SENT, finished_at=now)
+        """End it; one that was reopened keeps the time it was over first."""
+        self.move_to(self.Status.SENT, finished_at=self.finished_at or now)
+
+    def reopen(self) -> None:
+        """Send again to some of its people: only `delivery.resending` does, which queues them."""
+        self.move_to(self.Status.SENDING, only_from={self.Status.SENT}, problem="")
 
 
 class Content(models.Model):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models, transaction
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from subscribers.mailboxes import Mailbox
 
@@ -351,6 +351,27 @@ class MessageQuerySet(models.QuerySet["Message"]):
         with transaction.atomic():
             batch = some.select_for_update(skip_locked=True).values("pk")[:limit]
             return self.filter(pk__in=batch).update(status=self.model.Status.CANCELLED)
+
+    def in_doubt_since(self, before: datetime) -> Self:
+        """Messages in doubt about a call that began before then."""
+        began_at = Coalesce("handoff__in_flight_at", "created_at")
+        rows = self.filter(status=self.model.Status.UNKNOWN)
+        return rows.annotate(began_at=began_at).filter(began_at__lt=before)
+
+    def queue_again(self, now: datetime) -> int:
+        """Queue these failed or doubtful messages once more; return how many.
+
+        Locked in the order in which reports of providers lock them, and looked at again then: who
+        was settled meanwhile is left alone. The provider stays: it may have the first mail, and
+        what it tells of it is still heard.
+        """
+        rows = self.filter(status__in=self.model.sources_of(self.model.Status.QUEUED))
+        rows = rows.exclude(status=self.model.Status.SENDING)
+        with transaction.atomic():
+            locked = rows.order_by("pk").select_for_update(of=("self",)).values("pk")
+            again = self.model._default_manager.filter(pk__in=locked)
+            status = self.model.Status.QUEUED
+            return again.update(status=status, due_at=now, handoff=None, error="", deferrals=0)
 
 
 class CampaignStatQuerySet(models.QuerySet["CampaignStat"]):

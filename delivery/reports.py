@@ -14,6 +14,7 @@ from typing import Any
 from django.db.models import Count, F, Sum
 
 from campaigns.models import Campaign
+from delivery import resending
 from delivery.models import CampaignStat, Expansion, Handoff, Message
 
 RATE_WINDOW = timedelta(seconds=20)
@@ -61,6 +62,9 @@ class Progress:
     sent: int
     failed: int
     unknown: int
+    """In doubt, whether for a minute or for good."""
+    unconfirmed: int
+    """Of those, for so long that no evidence is expected any more."""
     left_out: int
     expired: int
     queued: int
@@ -73,6 +77,11 @@ class Progress:
     @property
     def decided(self) -> int:
         return self.total - self.queued
+
+    @property
+    def in_doubt(self) -> int:
+        """May still be settled by what a provider tells."""
+        return self.unknown - self.unconfirmed
 
     @property
     def share(self) -> float:
@@ -100,6 +109,7 @@ def progress(campaign: Campaign, now: datetime) -> Progress:
     sent = totals(campaign).sent
     problems, reasons = _problems(campaign)
     status = Message.Status
+    unknown = problems.get(status.UNKNOWN, 0)
     decided = sent + sum(problems.values())
     is_over = campaign.status == Campaign.Status.CANCELLED
     queued = 0 if is_over else max(0, total - decided)
@@ -109,7 +119,8 @@ def progress(campaign: Campaign, now: datetime) -> Progress:
         is_complete=bool(expansion and expansion.done_at),
         sent=sent,
         failed=problems.get(status.FAILED, 0),
-        unknown=problems.get(status.UNKNOWN, 0),
+        unknown=unknown,
+        unconfirmed=min(unknown, _unconfirmed(campaign, now)) if unknown else 0,
         left_out=problems.get(status.SKIPPED, 0),
         expired=problems.get(status.EXPIRED, 0),
         queued=queued,
@@ -171,6 +182,10 @@ def _problems(campaign: Campaign) -> tuple[dict[str, int], dict[str, int]]:
         by_status[each] = by_status.get(each, 0) + count
         by_reason[reason] = by_reason.get(reason, 0) + count
     return by_status, dict(sorted(by_reason.items(), key=lambda item: -item[1])[:20])
+
+
+def _unconfirmed(campaign: Campaign, now: datetime) -> int:
+    return resending.unconfirmed(campaign, now).count()
 
 
 def _sums() -> dict[str, Sum]:

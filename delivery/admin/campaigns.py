@@ -20,7 +20,7 @@ from kombu.exceptions import OperationalError as BrokerGone
 from campaigns import copying, launching, previewing, targeting
 from campaigns.admin import previews
 from campaigns.models import Campaign
-from delivery import proofing, tasks
+from delivery import proofing, resending, tasks
 from delivery.admin import drafts, exporting, listing, moves, progress
 from delivery.admin.forms import STEP_FORMS, AudienceForm, ContentForm, NameForm, TestForm
 from emailplatform.admin import Empty, PageAdmin
@@ -126,6 +126,10 @@ class CampaignAdmin(PageAdmin):
             self.deed("<int:pk>/resume/", self.resume, "resume"),
             self.deed("<int:pk>/cancel/", self.cancel, "cancel"),
             self.deed("<int:pk>/unschedule/", self.unschedule, "unschedule"),
+            self.deed("<int:pk>/resend-failed/", self.resend_failed, "resend_failed"),
+            self.deed(
+                "<int:pk>/resend-unconfirmed/", self.resend_unconfirmed, "resend_unconfirmed"
+            ),
             self.deed("<int:pk>/duplicate/", self.duplicate, "duplicate", "add"),
         ]
 
@@ -293,6 +297,20 @@ class CampaignAdmin(PageAdmin):
         campaign.unschedule()
         self.done(request, campaign, "Back to draft: nothing goes out until you send it.")
 
+    def resend_failed(self, request: HttpRequest, campaign: Campaign) -> None:
+        count = resending.resend_failed(campaign, timezone.now())
+        self._resent(request, campaign, count, "failed")
+
+    def resend_unconfirmed(self, request: HttpRequest, campaign: Campaign) -> None:
+        count = resending.resend_unconfirmed(campaign, timezone.now())
+        self._resent(request, campaign, count, "unconfirmed")
+
+    def _resent(self, request: HttpRequest, campaign: Campaign, count: int, which: str) -> None:
+        if not count:
+            raise InvalidInput(f"Nobody is left who is {which}: nothing was sent again.")
+        _nudge()
+        self.done(request, campaign, f"Sending again to {number(count)} {which}.")
+
     def duplicate(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         copy = copying.copy_of(campaign, request.user)
         self.done(request, copy, f"{copy.name} is a new draft.")
@@ -322,11 +340,13 @@ class CampaignAdmin(PageAdmin):
     def _report(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         is_fresh = bool(campaign.finished_at and timezone.now() - campaign.finished_at < COMING_IN)
         facts = progress.report(campaign)
+        facts["again"] = moves.again(self, request, campaign, facts["progress"])
         return self._page(request, "report", campaign, **facts, is_fresh=is_fresh)
 
     def totals(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         """The upper part of a report, read anew while numbers still come in."""
         facts = progress.outcome(campaign)
+        facts["again"] = moves.again(self, request, campaign, facts["progress"])
         template = "admin/delivery/totals.html"
         return self.fragment(request, template, campaign.status, original=campaign, **facts)
 

@@ -7,9 +7,11 @@ from typing import Any
 from django.contrib.admin import SimpleListFilter
 from django.db.models import Q
 from django.http import HttpRequest
+from django.utils import timezone
 
 from campaigns.models import Campaign
-from delivery.models import ProviderAccount
+from delivery.models import Message, ProviderAccount
+from delivery.resending import UNCONFIRMED_AFTER
 
 MOST_CAMPAIGNS = 50
 """The newest ones are offered; links from a campaign's page work for all."""
@@ -23,6 +25,7 @@ _OUTCOMES = {
     "dropped": ("Dropped by the provider", Q(dropped_at__isnull=False)),
     "unsubscribed": ("Unsubscribed", Q(unsubscribed_at__isnull=False)),
     "complained": ("Reported as spam", Q(complained_at__isnull=False)),
+    "unconfirmed": ("Unconfirmed", Q(status=Message.Status.UNKNOWN)),
 }
 
 
@@ -58,6 +61,8 @@ class OutcomeFilter(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, messages: Any) -> Any:
         known = _OUTCOMES.get(self.value() or "")
+        if self.value() == "unconfirmed":
+            return messages.in_doubt_since(timezone.now() - UNCONFIRMED_AFTER)
         return messages.filter(known[1]) if known else messages
 
 

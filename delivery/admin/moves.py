@@ -5,7 +5,9 @@ from __future__ import annotations
 from django.http import HttpRequest
 
 from campaigns.models import Campaign
+from delivery.reports import Progress
 from emailplatform.admin import Button, ModelAdmin
+from emailplatform.formats import number
 
 Status = Campaign.Status
 
@@ -20,6 +22,43 @@ def buttons(page: ModelAdmin, request: HttpRequest, campaign: Campaign) -> list[
         shown.append(Button("Delete", page.url("delete", campaign.pk), "delete", "danger"))
     if page.has_change_permission(request, campaign):
         shown += _moves(page, campaign)
+    return shown
+
+
+def again(
+    page: ModelAdmin, request: HttpRequest, campaign: Campaign, progress: Progress
+) -> list[Button]:
+    """Return the ways to send once more to some people of a campaign that is over."""
+    if campaign.status != Status.SENT or not page.has_change_permission(request, campaign):
+        return []
+    shown = []
+    if progress.unconfirmed:
+        shown.append(
+            Button(
+                f"Send again to the {number(progress.unconfirmed)} unconfirmed",
+                page.url("resend_unconfirmed", campaign.pk),
+                "forward_to_inbox",
+                post=True,
+                confirm=(
+                    f"Send again to {number(progress.unconfirmed)} of whom no provider has told "
+                    "anything for three days? They may have the mail already: who has may get it "
+                    "twice. Who left since gets nothing."
+                ),
+            )
+        )
+    if progress.failed:
+        shown.append(
+            Button(
+                f"Try {number(progress.failed)} failed again",
+                page.url("resend_failed", campaign.pk),
+                "refresh",
+                post=True,
+                confirm=(
+                    f"Try {number(progress.failed)} again that were refused? None of them has the "
+                    "mail. Mend first what the reasons name, or they fail again."
+                ),
+            )
+        )
     return shown
 
 

@@ -1,0 +1,55 @@
+"""Sending again, because a person decided so: what failed, and what nobody ever confirmed.
+
+Nothing here happens by itself: for a newsletter a double is worse than a miss (design 4.1).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from campaigns.models import Campaign
+from delivery.models import Message
+from delivery.querysets import MessageQuerySet
+
+UNCONFIRMED_AFTER = timedelta(hours=72)
+"""Evidence about mail in doubt comes within this time, or never."""
+
+
+def resend_failed(campaign: Campaign, now: datetime) -> int:
+    """Queue again what providers refused, in a campaign that is over; return how many messages.
+
+    With any, the campaign is sending again. Raises InvalidTransition while it is not over.
+    """
+    return _queue_again(campaign, failed(campaign), now)
+
+
+def resend_unconfirmed(campaign: Campaign, now: datetime) -> int:
+    """Queue again what is in doubt for UNCONFIRMED_AFTER and longer; return how many messages.
+
+    These people may get it twice. Raises InvalidTransition while the campaign is not over.
+    """
+    return _queue_again(campaign, unconfirmed(campaign, now), now)
+
+
+def failed(campaign: Campaign) -> MessageQuerySet:
+    return Message.objects.filter(campaign=campaign, status=Message.Status.FAILED)
+
+
+def unconfirmed(campaign: Campaign, now: datetime) -> MessageQuerySet:
+    """Return the messages in doubt for which no evidence is expected any more."""
+    return Message.objects.filter(campaign=campaign).in_doubt_since(now - UNCONFIRMED_AFTER)
+
+
+def _queue_again(campaign: Campaign, rows: MessageQuerySet, now: datetime) -> int:
+    """Queue messages and reopen their campaign, or neither.
+
+    Only a campaign that is over: one that is sending may be found empty, and be finished, in the
+    moment before these are queued.
+    """
+    with transaction.atomic():
+        count = rows.queue_again(now)
+        if count:
+            campaign.reopen()
+    return count
