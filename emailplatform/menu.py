@@ -11,6 +11,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "E-mail platform",
     "SITE_SYMBOL": "forward_to_inbox",
     "SITE_URL": None,
+    "LOGIN": {"form": "emailplatform.signing_in.SignInForm"},
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "emailplatform.navigating.environment",

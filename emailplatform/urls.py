@@ -11,7 +11,7 @@ from rest_framework.routers import SimpleRouter
 from campaigns import api as campaigns_api
 from delivery import api as delivery_api
 from delivery.views import health
-from emailplatform import refusing
+from emailplatform import refusing, signing_in
 from subscribers import api as subscribers_api
 
 router = SimpleRouter()
@@ -31,6 +31,7 @@ v1 = [
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("health", health),
+    path("admin/login/", signing_in.login),
     path("admin/", admin.site.urls),
     path("api/v1/", include((v1, "v1"))),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

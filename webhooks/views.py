@@ -17,12 +17,16 @@ from django.views.decorators.http import require_http_methods
 from campaigns.personalising import TEST_MESSAGE
 from delivery.models import Message
 from delivery.providers.base import Forged, Unavailable, WebhookRequest
+from emailplatform.limiting import seconds_to_wait
 from webhooks import ingesting, unsubscribing, wording
 from webhooks.ingesting import Listener
 from webhooks.leaving import Left
-from webhooks.limiting import FORGED_RATE, GUESSING_RATE, seconds_to_wait
 
 COME_AGAIN_S = 30
+FORGED_RATE = "1000/m"
+"""Webhooks that prove nothing. Genuine ones are never limited."""
+GUESSING_RATE = "60/m"
+"""Public links that were not made by us."""
 
 
 # --- Providers ---------------------------------------------------------------------------

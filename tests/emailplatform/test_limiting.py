@@ -5,7 +5,7 @@ import secrets
 import pytest
 from django.test import RequestFactory
 
-from webhooks.limiting import client_address, seconds_to_wait
+from emailplatform.limiting import client_address, seconds_to_wait
 
 
 @pytest.mark.parametrize(
