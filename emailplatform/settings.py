@@ -298,6 +298,9 @@ if LOCAL:  # WhiteNoise wants the folder to be there, although nothing is collec
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(VAR_DIR / "media")))
 """Uploaded import files and error files. Never served by URL; shared by web and workers."""
+FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / "arriving"
+"""On the same disk: /tmp is memory in containers, and half a gigabyte may arrive."""
+FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 

@@ -37,7 +37,8 @@ def received(content: BinaryIO) -> Iterator[Received]:
     `content` is read once, in blocks, never more than MAX_UPLOAD_BYTES of it. UTF-16 becomes UTF-8
     and the CR of old Macs becomes LF. Raises InvalidInput in one sentence.
     """
-    with tempfile.TemporaryFile() as raw, tempfile.TemporaryFile() as rewritten:
+    here = settings.FILE_UPLOAD_TEMP_DIR
+    with tempfile.TemporaryFile(dir=here) as raw, tempfile.TemporaryFile(dir=here) as rewritten:
         _copy(content, raw)
         raw.seek(0)
         sample = raw.read(_BLOCK)
