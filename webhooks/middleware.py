@@ -1,0 +1,32 @@
+"""Providers' POSTs go straight to their view: the rest of the middleware does nothing for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from webhooks.urls import EMAIL_WEBHOOK
+from webhooks.views import email_webhook
+
+_PATH = re.compile(EMAIL_WEBHOOK)
+
+
+class StraightToWebhooks:
+    """Answer requests for the providers' URLs here: no session, user, cookie, zone or file.
+
+    Stands behind SecurityMiddleware, so https is still demanded. Half of a POST's CPU was spent
+    in what this leaves out.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        found = _PATH.search(request.path_info.removeprefix("/"))
+        if found is None:
+            return self.get_response(request)
+        response = email_webhook(request, **found.groupdict())
+        response.headers["Content-Length"] = str(len(response.content))
+        return response
