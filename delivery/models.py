@@ -125,7 +125,7 @@ class ProviderAccount(models.Model):
 
     def resume(self) -> None:
         """Give it mail again, at once."""
-        self._switch(self.Status.ACTIVE, failures=0, cooling_until=None)
+        self._switch(self.Status.ACTIVE, failures=0, cooling_until=None, needs_attention=False)
 
     def _switch(self, status: str, **fields: Any) -> None:
         type(self).objects.filter(pk=self.pk).update(status=status, **fields)

@@ -124,6 +124,21 @@ def test_a_card_says_why_a_provider_is_left_alone(admin_client):
     assert "The server is down." in page
 
 
+def test_what_waiting_cannot_mend_asks_for_somebody_until_it_works_again(admin_client):
+    account = make.account("Main")
+    account.cool("It does not know this key.", timezone.now(), is_fault=True)
+
+    asking = text(admin_client.get(PROVIDERS)), text(admin_client.get(page_of(account)))
+    account.resume()
+    resumed = text(admin_client.get(PROVIDERS))
+
+    for page in asking:
+        assert "Needs you" in page
+        assert "It does not know this key." in page
+        assert "Left alone for a while" not in page, "waiting does not help"
+    assert "Needs you" not in resumed
+
+
 def test_an_account_is_paused_and_resumed(admin_client):
     account = make.account()
 
