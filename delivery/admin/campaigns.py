@@ -8,9 +8,10 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.html import format_html
@@ -207,7 +208,16 @@ class CampaignAdmin(PageAdmin):
             raise PermissionDenied
         if not form.is_valid():
             return False
-        form.save()
+        with transaction.atomic():
+            # Locked: a launch at the same moment comes before or after it.
+            rows = Campaign.objects.select_for_update()
+            stored = get_object_or_404(rows, pk=form.instance.pk)
+            if not stored.is_editable:
+                status = stored.get_status_display().lower()
+                form.add_error(None, f"The campaign is {status} by now and cannot be changed.")
+                return False
+            form.save(commit=False).save(update_fields=_columns_of(form))
+            form.save_m2m()
         self.log_change(request, form.instance, [{"changed": {"fields": form.changed_data}}])
         return True
 
@@ -353,6 +363,11 @@ class CampaignAdmin(PageAdmin):
     def export(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         """Every message of the campaign as CSV, streamed."""
         return exporting.messages_csv(campaign)
+
+
+def _columns_of(form: Any) -> set[str]:
+    """Return the columns a form asks for: the others may have been changed since it was read."""
+    return {field.name for field in Campaign._meta.concrete_fields if field.name in form.fields}
 
 
 def _nudge() -> None:

@@ -10,10 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from campaigns import launching
 from campaigns.models import Campaign
 from delivery import counting
 from delivery.models import Expansion, Message
-from tests import make, scripted
+from tests import make, racing, scripted
 from tests.pages import member, text, use_own_cache
 from tests.scripted import Scripted
 
@@ -125,6 +126,49 @@ def test_what_is_wrong_in_the_settings_stands_at_its_field_and_stays_written(adm
     assert 'value="no address"' in text(answer)
     campaign.refresh_from_db()
     assert campaign.from_name == "Before", "nothing is half saved"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("step", "form", "kept"),
+    [
+        ("audience", {"lists": []}, "What you wrote is still here"),
+        ("content", {"subject": "Too late"}, 'value="Too late"'),
+        ("settings", {"name": "Too late", "from_name": "x", "from_email": "x@example.com"}, "Too"),
+    ],
+)
+def test_a_step_saved_while_the_campaign_is_launched_is_refused_and_undoes_nothing(
+    admin_client, step, form, kept
+):
+    campaign = ready()
+    form = {"template": campaign.template_id, "preheader": "", "when": "now", **form}
+    twin = Campaign.objects.get(pk=campaign.pk)
+
+    answer = racing.overtaken(
+        lambda: launching.launch(twin, timezone.now()),
+        lambda: admin_client.post(at(campaign, f"step/{step}"), form),
+    )
+
+    assert "cannot be changed" in text(answer)
+    assert kept in text(answer)
+    campaign.refresh_from_db()
+    assert (campaign.status, campaign.launched_at is None) == ("sending", False)
+    assert "Too late" not in (campaign.name, campaign.subject)
+    assert campaign.lists.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_steps_saved_at_once_both_count(admin_client):
+    campaign = ready()
+    form = {"template": campaign.template_id, "subject": "Late", "preheader": ""}
+
+    racing.overtaken(
+        lambda: Campaign.objects.filter(pk=campaign.pk).update(from_name="Early"),
+        lambda: admin_client.post(at(campaign, "step/content"), form),
+    )
+
+    campaign.refresh_from_db()
+    assert (campaign.from_name, campaign.subject) == ("Early", "Late")
 
 
 def test_a_time_is_read_in_the_zone_of_the_reader(admin_client):
