@@ -14,7 +14,6 @@ from django.db import transaction
 from campaigns import personalising, rendering, targeting
 from campaigns.models import Campaign, Content, Template
 from emailplatform.errors import DomainError, InvalidInput
-from emailplatform.states import InvalidTransition
 
 
 class CannotLaunch(DomainError):
@@ -96,15 +95,16 @@ def launch(campaign: Campaign, now: datetime) -> None:
 
     Raises CannotLaunch with the first problem, InvalidTransition if it is launched already.
     """
-    _check(campaign)
     with transaction.atomic():
+        _hold(campaign)
+        _check(campaign)
         _freeze(campaign, now)
         campaign.move_to(
             Campaign.Status.SENDING,
             only_from=_EDITED,
             launched_at=now,
             problem="",
-            audience=targeting.frozen(targeting.choice_of(campaign)),
+            audience=targeting.frozen(targeting.choice_of(campaign), now),
         )
 
 
@@ -112,8 +112,10 @@ def schedule(campaign: Campaign, send_at: datetime, now: datetime) -> None:
     """Launch at `send_at`. Checked now, and once more when the time has come."""
     if send_at <= now:
         raise InvalidInput("Choose a time in the future.", param="send_at")
-    _check(campaign)
-    campaign.move_to(Campaign.Status.SCHEDULED, send_at=send_at, problem="")
+    with transaction.atomic():
+        _hold(campaign)
+        _check(campaign)
+        campaign.move_to(Campaign.Status.SCHEDULED, send_at=send_at, problem="")
 
 
 def start_due(now: datetime) -> int:
@@ -121,20 +123,32 @@ def start_due(now: datetime) -> int:
 
     One that no longer can goes back to draft and says why. Two callers start it once.
     """
-    started = 0
-    for campaign in Campaign.objects.due_to_start(now):
-        try:
-            launch(campaign, now)
-        except CannotLaunch as error:
-            campaign.move_to(Campaign.Status.DRAFT, problem=f"Not sent: {error}")
-        except InvalidTransition:
-            continue
-        else:
-            started += 1
-    return started
+    due = Campaign.objects.due_to_start(now)
+    return sum(_start(pk, now) for pk in due.values_list("pk", flat=True))
+
+
+@transaction.atomic
+def _start(pk: int, now: datetime) -> bool:
+    """Launch one campaign, or send it back to draft; say whether it started."""
+    # Locked and asked once more: it may have been taken back while others were launched.
+    rows = Campaign.objects.due_to_start(now).select_for_update()
+    campaign = rows.filter(pk=pk).first()
+    if campaign is None:
+        return False
+    try:
+        launch(campaign, now)
+    except CannotLaunch as error:
+        campaign.move_to(Campaign.Status.DRAFT, problem=f"Not sent: {error}")
+        return False
+    return True
 
 
 _EDITED = frozenset({Campaign.Status.DRAFT, Campaign.Status.SCHEDULED})
+
+
+def _hold(campaign: Campaign) -> None:
+    """Lock the row and read it anew: what was saved since it was read counts, and nothing later."""
+    campaign.refresh_from_db(from_queryset=Campaign.objects.select_for_update())
 
 
 def _check(campaign: Campaign) -> None:

@@ -81,7 +81,7 @@ class Campaign(StatefulModel):
     track_clicks = models.BooleanField(default=True)
     send_at = models.DateTimeField(null=True, blank=True)
     audience = models.JSONField(default=dict, editable=False)
-    """Frozen at launch by `targeting.freeze`: lists, segment rules, exclusions, highest person."""
+    """Frozen at launch by `targeting.frozen`: lists, segment rules, exclusions, until when."""
     problem = models.CharField(max_length=500, blank=True, editable=False)
     """Why it went back to draft or paused by itself, in one sentence."""
     launched_at = models.DateTimeField(null=True, blank=True, editable=False)

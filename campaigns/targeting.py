@@ -2,7 +2,7 @@
 
 A choice is plain JSON, so that it can be frozen at launch:
 {"lists": [id], "segments": [{"id", "name", "rules"}], "excluded_lists": …, "excluded_segments": …,
- "highest": id of the newest person who may be in it}
+ "highest": id of the newest person who may be in it, "frozen_at": moment of the launch}
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.core.cache import cache
@@ -62,17 +63,25 @@ def choose(
     }
 
 
-def frozen(choice: Choice) -> Choice:
-    """Return the choice bounded to the people there are now: nobody joins a campaign later."""
+def frozen(choice: Choice, now: datetime) -> Choice:
+    """Return the choice as of `now`: nobody joins a campaign later.
+
+    New people and new subscriptions do not count, and “the last 7 days” end at `now`. Who leaves
+    a chosen list is out all the same, and so is who was on an excluded one or comes on it. Other
+    facts that segments ask for are those of the moment the audience is read.
+    """
     highest = Subscriber.objects.aggregate(highest=Max("pk"))["highest"] or 0
-    return {**choice, "highest": highest}
+    return {**choice, "highest": highest, "frozen_at": now.isoformat()}
 
 
 def chosen(choice: Choice) -> SubscriberQuerySet:
     """Return everybody the choice names, mailable or not, each once."""
-    people = Subscriber.objects.filter(_any_of(choice, "lists", "segments"))
+    at = datetime.fromisoformat(choice["frozen_at"]) if "frozen_at" in choice else None
+    on_lists = Subscriber.objects.on_lists(choice.get("lists", []), joined_by=at)
+    people = Subscriber.objects.filter(_any_of(on_lists, choice.get("segments", []), at))
     if choice.get("excluded_lists") or choice.get("excluded_segments"):
-        people = people.exclude(_any_of(choice, "excluded_lists", "excluded_segments"))
+        on_lists = Subscriber.objects.on_lists(choice.get("excluded_lists", []), left_after=at)
+        people = people.exclude(_any_of(on_lists, choice.get("excluded_segments", []), at))
     if "highest" in choice:
         people = people.filter(pk__lte=choice["highest"])
     return people
@@ -115,14 +124,13 @@ def waiting_on_lists(choice: Choice) -> dict[str, int]:
     return {str(labels[s]): count for s, count in rows.values_list("status").annotate(Count("pk"))}
 
 
-def _any_of(choice: Choice, lists: str, segments: str) -> Q:
-    """People on any of the lists or in any of the segments; nobody if none is given."""
-    matching = Q(pk__in=[])
-    if choice.get(lists):
-        on_lists = Subscriber.objects.on_lists(choice[lists])
-        matching |= Q(pk__in=on_lists.values("pk"))
-    for segment in choice.get(segments, []):
-        matching |= Q(pk__in=segmenting.people(segment["rules"]).values("pk"))
+def _any_of(
+    on_lists: SubscriberQuerySet, segments: Iterable[dict[str, Any]], at: datetime | None
+) -> Q:
+    """People who are among these or in any of the segments as of `at`, None being now."""
+    matching = Q(pk__in=on_lists.values("pk"))
+    for segment in segments:
+        matching |= Q(pk__in=segmenting.people(segment["rules"], at).values("pk"))
     return matching
 
 

@@ -22,16 +22,27 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
         stands = Suppression.objects.filter(address_key=OuterRef("address_key"))
         return self.filter(~Exists(stands), status=self.model.Status.ACTIVE)
 
-    def on_lists(self, lists: Collection[int]) -> Self:
-        """People subscribed to at least one of the lists; everybody once."""
+    def on_lists(
+        self,
+        lists: Collection[int],
+        *,
+        joined_by: datetime | None = None,
+        left_after: datetime | None = None,
+    ) -> Self:
+        """People subscribed to at least one of the lists; everybody once.
+
+        With `joined_by` those who have been since then or longer; with `left_after` also those
+        whose standing on a list changed since.
+        """
         from subscribers.models import Subscription
 
-        subscribed = Subscription.objects.filter(
-            subscriber=OuterRef("pk"),
-            list__in=lists,
-            status=Subscription.Status.ACTIVE,
-        )
-        return self.filter(Exists(subscribed))
+        wanted = Q(status=Subscription.Status.ACTIVE)
+        if joined_by:
+            wanted &= Q(changed_at__lte=joined_by)
+        if left_after:
+            wanted |= Q(changed_at__gt=left_after)
+        rows = Subscription.objects.filter(wanted, subscriber=OuterRef("pk"), list__in=lists)
+        return self.filter(Exists(rows))
 
     def close(self, pks: Sequence[int], status: str, now: datetime) -> int:
         """End mailing people for good, from ACTIVE only; return how many changed.

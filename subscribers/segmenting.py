@@ -9,6 +9,7 @@ rule can at worst be slow, and `count` has a time limit.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
@@ -85,21 +86,21 @@ def _size(node: Rules) -> int:
     return sum(_size(rule) for rule in node["rules"]) if "rules" in node else 1
 
 
-def people(rules: object) -> SubscriberQuerySet:
+def people(rules: object, now: datetime | None = None) -> SubscriberQuerySet:
     """Return the people the rules describe, whatever their standing; `.mailable()` asks for that.
 
-    Raises InvalidInput if the rules are not valid (any more).
+    “The last 7 days” end at `now`. Raises InvalidInput if the rules are not valid (any more).
     """
     valid = validate(rules)
-    return Subscriber.objects.filter(_compiled(valid, conditions.fields()))
+    return Subscriber.objects.filter(_compiled(valid, conditions.fields(), now or timezone.now()))
 
 
-def _compiled(node: Rules, fields: conditions.Fields) -> Q:
+def _compiled(node: Rules, fields: conditions.Fields, now: datetime) -> Q:
     if "field" in node:
-        return conditions.compiled(node, fields, timezone.now())
+        return conditions.compiled(node, fields, now)
     joined = Q()
     for rule in node["rules"]:
-        part = _compiled(rule, fields)
+        part = _compiled(rule, fields, now)
         joined = joined & part if node["match"] == "all" else joined | part
     return joined
 

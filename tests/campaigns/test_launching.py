@@ -12,7 +12,7 @@ from campaigns.launching import CannotLaunch
 from campaigns.models import Campaign, Content
 from emailplatform.errors import InvalidInput
 from emailplatform.states import InvalidTransition
-from tests import make
+from tests import make, racing
 
 pytestmark = pytest.mark.django_db
 
@@ -89,6 +89,35 @@ def test_what_is_edited_after_the_launch_changes_nothing_of_what_is_sent():
     assert campaign.audience["lists"]
 
 
+def test_what_was_saved_after_the_campaign_was_read_is_what_is_frozen():
+    read_earlier = ready(subject="Old")
+    other = make.mailing_list()
+    make.subscriber(lists=[other])
+    saved = Campaign.objects.get(pk=read_earlier.pk)
+    saved.template, saved.subject, saved.name = make.template(preheader="New"), "New", "New"
+    saved.save()
+    saved.lists.set([other])
+
+    launching.launch(read_earlier, timezone.now())
+
+    content = Content.objects.get()
+    assert (content.subject, content.preheader) == ("New", "New")
+    assert Campaign.objects.get().audience["lists"] == [other.pk]
+
+
+def test_what_was_taken_away_after_the_campaign_was_read_is_missed():
+    now = timezone.now()
+    read_earlier = ready()
+    Campaign.objects.update(from_email="")
+
+    with pytest.raises(CannotLaunch, match="sender's address"):
+        launching.schedule(read_earlier, now + timedelta(hours=1), now)
+    with pytest.raises(CannotLaunch, match="sender's address"):
+        launching.launch(read_earlier, now)
+
+    assert Campaign.objects.get().status == "draft"
+
+
 def test_a_campaign_starts_once():
     campaign = ready()
     twin = Campaign.objects.get(pk=campaign.pk)
@@ -121,6 +150,42 @@ def test_a_scheduled_campaign_that_can_no_longer_go_returns_to_draft_and_says_wh
     campaign.refresh_from_db()
     assert campaign.status == "draft"
     assert campaign.problem.startswith("Not sent: Choose at least one list")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("verb", ["unschedule", "cancel"])
+def test_one_taken_back_as_its_time_comes_stays_back_and_holds_up_nobody(verb):
+    now = timezone.now()
+    taken_back, other = ready(), ready()
+    for campaign in (taken_back, other):
+        launching.schedule(campaign, now + timedelta(hours=1), now)
+    taken_back.lists.clear()
+    move = getattr(Campaign.objects.get(pk=taken_back.pk), verb)
+
+    started = racing.overtaken(
+        lambda: move(*([now] if verb == "cancel" else [])),
+        lambda: launching.start_due(now + timedelta(hours=2)),
+    )
+
+    taken_back.refresh_from_db()
+    other.refresh_from_db()
+    assert (started, other.status) == (1, "sending")
+    assert taken_back.status == {"unschedule": "draft", "cancel": "cancelled"}[verb]
+    assert taken_back.problem == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_unscheduled_as_its_time_comes_is_not_sent():
+    now = timezone.now()
+    campaign = ready()
+    launching.schedule(campaign, now + timedelta(hours=1), now)
+
+    started = racing.overtaken(
+        Campaign.objects.get().unschedule,
+        lambda: launching.start_due(now + timedelta(hours=2)),
+    )
+
+    assert (started, Campaign.objects.get().status) == (0, "draft")
 
 
 def test_a_time_in_the_past_is_refused():

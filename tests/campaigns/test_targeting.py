@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+import time_machine
 from django.utils import timezone
 
-from campaigns import targeting
+from campaigns import launching, targeting
+from campaigns.models import Campaign
 from subscribers.models import Subscriber
 from tests import make
 
@@ -46,6 +50,20 @@ def test_nobody_is_chosen_by_an_empty_choice():
     make.subscriber()
 
     assert emails(targeting.choice_of(make.campaign())) == set()
+
+
+def test_the_last_days_of_a_launched_campaign_are_those_before_its_launch():
+    now = timezone.now()
+    person = make.subscriber(created_at=now - timedelta(days=6))
+    rules = {"match": "all", "rules": [{"field": "created", "op": "in_last_days", "value": 7}]}
+    campaign = make.campaign()
+    campaign.segments.add(make.segment(rules))
+    draft = targeting.choice_of(campaign)
+    launching.launch(campaign, now)
+
+    with time_machine.travel(now + timedelta(days=3)):
+        assert emails(Campaign.objects.get().audience) == {person.email}
+        assert emails(draft) == set()
 
 
 def test_everybody_left_out_is_counted_with_the_reason():

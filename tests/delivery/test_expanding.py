@@ -9,6 +9,8 @@ from campaigns import launching
 from campaigns.models import Campaign
 from delivery import expanding
 from delivery.models import Expansion, Message
+from subscribers import consenting
+from subscribers.models import Subscriber, Subscription
 from tests import make
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +55,43 @@ def test_who_joins_after_the_launch_is_not_part_of_it():
     expanding.expand_all(timezone.now())
 
     assert Message.objects.count() == 2
+
+
+def test_who_was_known_and_joins_after_the_launch_is_not_part_of_it_either():
+    known = make.subscriber()
+    campaign = launched_to(2)
+    Subscription.objects.create(subscriber=known, list=campaign.lists.get())
+    Subscription.objects.filter(subscriber=known).update(changed_at=timezone.now())
+
+    expanding.expand_all(timezone.now())
+
+    assert Message.objects.count() == 2
+    assert not Message.objects.filter(subscriber=known).exists()
+
+
+def test_who_leaves_after_the_launch_gets_no_message():
+    campaign = launched_to(2)
+    person = Subscriber.objects.earliest("pk")
+    consenting.unsubscribe(person, [campaign.lists.get().pk], timezone.now())
+
+    expanding.expand_all(timezone.now())
+
+    assert Message.objects.exclude(subscriber=person).count() == Message.objects.count() == 1
+
+
+def test_who_is_on_an_excluded_list_at_launch_or_comes_on_it_gets_no_message():
+    wanted, unwanted = make.mailing_list(), make.mailing_list()
+    stays, comes, goes = (make.subscriber(lists=[wanted]) for _ in range(3))
+    Subscription.objects.create(subscriber=goes, list=unwanted)
+    campaign = make.campaign([wanted])
+    campaign.excluded_lists.add(unwanted)
+    launching.launch(campaign, timezone.now())
+
+    consenting.unsubscribe(goes, [unwanted.pk], timezone.now())
+    Subscription.objects.create(subscriber=comes, list=unwanted)
+    expanding.expand_all(timezone.now())
+
+    assert Message.objects.get().subscriber == stays
 
 
 def test_who_is_suppressed_before_expansion_gets_no_message():
