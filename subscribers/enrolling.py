@@ -24,8 +24,8 @@ def enrol(
 
     An attribute given as None is taken away. Two callers at once take turns: neither overwrites
     what the other said. Nobody who left is revived: a suppressed address gets the standing its
-    suppression says, and a list the person unsubscribed from stays unsubscribed. Raises
-    InvalidInput.
+    suppression says, a list the person unsubscribed from stays unsubscribed, and who said no to
+    everything is on no list. Raises InvalidInput.
     """
     address = clean(email)
     given = attributing.checked(facts.pop("attributes", {}))
@@ -40,7 +40,10 @@ def enrol(
     )
     attributes = attributing.merged(person.attributes, given)
     _set(person, {**facts, "attributes": attributes}, now)
-    rows = [Subscription(subscriber=person, list=each, source=source) for each in lists]
+    standing = _standing_on_lists(person)
+    rows = [
+        Subscription(subscriber=person, list=each, source=source, status=standing) for each in lists
+    ]
     Subscription.objects.bulk_create(rows, ignore_conflicts=True)
     return person, is_new
 
@@ -59,6 +62,13 @@ def _standing_of(address: str) -> str:
     """Return the status a new person has: suppressions outlive erasure."""
     suppression = Suppression.objects.filter(address_key=address_key(address)).first()
     return suppression.reason if suppression else Subscriber.Status.ACTIVE
+
+
+def _standing_on_lists(person: Subscriber) -> str:
+    """Return the status of new subscriptions, as imports have it: no is said for every list."""
+    said_no = {Subscriber.Status.UNSUBSCRIBED, Subscriber.Status.COMPLAINED}
+    standing = Subscription.Status
+    return standing.UNSUBSCRIBED if person.status in said_no else standing.ACTIVE
 
 
 def _set(person: Subscriber, facts: dict[str, Any], now: datetime) -> None:

@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.utils import timezone
 
-from subscribers import enrolling, importing
+from subscribers import consenting, enrolling, importing
 from subscribers.models import Attribute, Import, Subscriber, Subscription, Suppression
 from tests import make
 from tests.calling import Api
@@ -84,6 +84,31 @@ def test_an_update_changes_what_it_names_and_nothing_else() -> None:
     assert (person["first_name"], person["last_name"], person["country"]) == ("Ann", "Lee", "PT")
     assert person["attributes"] == {"a": "1", "c": "3"}
     assert person["tags"] == ["x"]
+
+
+@pytest.mark.parametrize("reason", ["unsubscribed", "complained"])
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "erased"])
+def test_who_said_no_is_put_on_no_list(reason: str, is_known: bool) -> None:
+    news, other = make.mailing_list(), make.mailing_list()
+    if is_known:
+        make.subscriber("ann@gmail.com", [news])
+    consenting.suppress("ann@gmail.com", reason, "by themselves", timezone.now())
+
+    Api().post("subscribers/", {"email": "ann@gmail.com", "lists": [other.pk]})
+    consenting.lift(Suppression.objects.get(), timezone.now())
+
+    assert Subscription.objects.get(list=other).status == "unsubscribed"
+    assert not Subscriber.objects.on_lists([other.pk]).exists()
+
+
+def test_whose_address_failed_is_on_the_list_once_it_works_again() -> None:
+    news = make.mailing_list()
+    make.subscriber("ann@gmail.com")
+    consenting.suppress("ann@gmail.com", "bounced", "SendGrid", timezone.now())
+
+    Api().post("subscribers/", {"email": "ann@gmail.com", "lists": [news.pk]})
+
+    assert Subscription.objects.get(list=news).status == "active"
 
 
 @pytest.mark.django_db(transaction=True)
