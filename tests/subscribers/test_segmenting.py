@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emailplatform.errors import InvalidInput
-from subscribers import segmenting
+from subscribers import conditions, segmenting
 from subscribers.models import Attribute, MailingList, Subscriber, Subscription
 from tests import make
 
@@ -433,3 +433,17 @@ def test_a_form_is_told_what_it_may_offer(attributes):
         offered["attributes.points"]["ops"]
     )
     json.dumps(segmenting.choices())
+
+
+def test_only_the_digits_a_number_may_have_count_whatever_the_collation():
+    """PostgreSQL's own digits are those of every script where ICU sorts; a cast takes only ours."""
+    sql = 'SELECT %s COLLATE "und-x-icu" ~ %s'
+    spelled = {
+        conditions.NUMBER: ["\u0661\u0662", "-\u0967", "1.\u0665"],
+        conditions.DATE: ["\u0662026-11-23", "2026-\u0967\u0967-23"],
+    }
+    with connection.cursor() as cursor:
+        for pattern, texts in spelled.items():
+            for text in texts:
+                cursor.execute(sql, [text, pattern])
+                assert cursor.fetchone() == (False,), text
