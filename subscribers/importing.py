@@ -9,7 +9,7 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, BinaryIO, cast
@@ -273,7 +273,8 @@ def _fail(import_: Import, error: Exception) -> None:
         kind = type(error.__cause__).__name__
         logger.error("import failed", extra={"import": import_.pk, "error": kind})
         sentence = f"The database refused the rows after line {import_.line}."
-    import_.finish(Import.Status.FAILED, sentence)
+    with suppress(InvalidTransition):  # paused or cancelled meanwhile
+        import_.finish(Import.Status.FAILED, sentence)
 
 
 def refused_csv(import_: Import) -> Iterator[str]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.core.files.storage import FileSystemStorage
 from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -344,6 +345,28 @@ def test_pausing_resuming_and_cancelling(small_chunks):
     row.refresh_from_db()
     assert (row.status, row.rows, Subscriber.objects.count()) == ("cancelled", 100, 100)
     assert not SeenAddress.objects.exists()
+
+
+def test_one_paused_as_it_fails_stays_paused_and_fails_when_it_is_resumed(monkeypatch):
+    row = started(people(3))
+    importing.confirm(row, row.mapping)
+
+    def gone(*_args):
+        if Import.objects.get().status == "running":
+            Import.objects.get().pause()
+        raise FileNotFoundError
+
+    with monkeypatch.context() as storage:
+        storage.setattr(FileSystemStorage, "open", gone)
+        assert importing.run(row.pk, 60)
+    row.refresh_from_db()
+    assert (row.status, row.error) == ("paused", "")
+
+    row.resume()
+    row.file.delete(save=False)
+    importing.run(row.pk, 60)
+    row.refresh_from_db()
+    assert (row.status, row.error[:8]) == ("failed", "The file")
 
 
 def test_nobody_else_works_on_a_leased_import_until_the_lease_is_over(small_chunks):
