@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
@@ -143,32 +144,29 @@ class CampaignViewSet(
     @action(detail=True, methods=["post"])
     def unschedule(self, request: Request, pk: str) -> Response:
         """Make a scheduled campaign a draft again."""
-        campaign = self.get_object()
-        campaign.unschedule()
-        return self._answer(campaign)
+        return self._moved(Campaign.unschedule)
 
     @extend_schema(request=None, responses=CampaignSerializer)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
         """Hand nothing over any more until resumed."""
-        campaign = self.get_object()
-        campaign.pause()
-        return self._answer(campaign)
+        return self._moved(Campaign.pause)
 
     @extend_schema(request=None, responses=CampaignSerializer)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         """Go on where it was paused."""
-        campaign = self.get_object()
-        campaign.resume()
-        return self._answer(campaign)
+        return self._moved(Campaign.resume)
 
     @extend_schema(request=None, responses=CampaignSerializer)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """End it for good; what is not handed over yet never will be."""
+        return self._moved(lambda campaign: campaign.cancel(timezone.now()))
+
+    def _moved(self, move: Callable[[Campaign], None]) -> Response:
         campaign = self.get_object()
-        campaign.cancel(timezone.now())
+        move(campaign)
         return self._answer(campaign)
 
     def _answer(self, campaign: Campaign) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from campaigns import launching, personalising, rendering
+from campaigns import personalising, rendering
 from campaigns.models import Campaign
 from subscribers.models import Subscriber
 
@@ -53,8 +53,3 @@ def find_person(beginning: str) -> Subscriber | None:
     term = beginning.strip().lower()
     people = Subscriber.objects.filter(email__startswith=term).order_by("email")
     return people.first() if term else None
-
-
-def preview_campaign(campaign: Campaign, person: Subscriber | None) -> rendering.Rendered:
-    """Return the campaign's mail for `person`: the draft's as of now, or what was frozen."""
-    return preview(launching.source_of(campaign), person, campaign)

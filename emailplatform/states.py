@@ -30,10 +30,6 @@ class StatefulModel(models.Model):
         """Return the states from which a row may become `status`."""
         return [source for source, targets in cls.TRANSITIONS.items() if status in targets]
 
-    def can_become(self, status: str) -> bool:
-        """Say whether this row, as last read, may become `status`: for buttons only."""
-        return status in self.TRANSITIONS.get(self.status, frozenset())
-
     def move_to(
         self, status: str, *, only_from: Collection[str] | None = None, **fields: Any
     ) -> None:
