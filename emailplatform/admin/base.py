@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import escape
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin as UnfoldAdmin
 from unfold.admin import checkbox
 
@@ -104,7 +105,9 @@ class ModelAdmin(UnfoldAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         own = {"buttons": self.list_buttons(request), "heading": self.heading}
-        return super().changelist_view(request, {**own, **(extra_context or {})})
+        context = {**own, **(extra_context or {})}
+        context.setdefault("title", context["heading"] or capfirst(self.opts.verbose_name_plural))
+        return super().changelist_view(request, context)
 
     def changeform_view(
         self,

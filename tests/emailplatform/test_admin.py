@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.text import capfirst
 from django_celery_beat.models import PeriodicTask
 
 from emailplatform import roles
@@ -80,6 +82,18 @@ def test_every_page_opens(admin_client):
     assert {url: code for url, code in answers.items() if code not in {200, 302, 403, 405}} == {}
     lists = {url for url in answers if re.fullmatch(r"/admin/\w+/\w+/", url)}
     assert {url: answers[url] for url in lists if answers[url] != 200} == {}
+
+
+def test_the_browser_s_title_of_a_list_is_what_it_lists(admin_client):
+    rows_of_everything()
+
+    for model, page in admin.site._registry.items():
+        meta = model._meta
+        answer = admin_client.get(reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist"))
+
+        title = html.unescape(answer.content.decode().partition("<title>")[2].partition("</")[0])
+        name = getattr(page, "heading", "") or capfirst(meta.verbose_name_plural)
+        assert title.split("|")[0].strip() == name
 
 
 @pytest.mark.parametrize("role", roles.NAMES)
