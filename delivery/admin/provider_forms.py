@@ -16,6 +16,9 @@ from delivery.provisioning import split_secrets
 
 PREFIX = "set_"
 _LONG = ("sns_certificate", "webhook_public_key", "topic_arns")
+_PLACES = ("host", "port", "api_url", "endpoint_url", "security")
+"""Settings that say where secrets go."""
+ENTER_ANEW = "“{}” changed: enter this again, so that it goes only where you mean it to."
 _LAST = 4
 
 
@@ -25,6 +28,35 @@ class ProviderForm(Styled, forms.ModelForm):
     class Meta:
         model = ProviderAccount
         fields = ["name", "weight", "batch_size"]
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for the secrets anew if they would go to another place than they were given for.
+
+        Otherwise whoever may change the place, but must not read the secrets, could have them sent.
+        """
+        cleaned = super().clean() or self.cleaned_data
+        if self.instance.pk and (moved := self._moved()):
+            for name in self._kept():
+                self.add_error(f"{PREFIX}{name}", ENTER_ANEW.format(moved.label))
+        return cleaned
+
+    def _moved(self) -> Field | None:
+        """Return the setting by which the account now talks to another place."""
+        for field in registry.KINDS[self.instance.kind].fields:
+            old = self.instance.config.get(field.name, field.default)
+            new = self.cleaned_data.get(f"{PREFIX}{field.name}") or field.default
+            if field.name in _PLACES and new.rstrip("/") != (old or field.default).rstrip("/"):
+                return field
+        return None
+
+    def _kept(self) -> list[str]:
+        """Return the names of stored secrets that were left empty."""
+        return [
+            name
+            for name, secret in self.instance.secrets.items()
+            if secret and f"{PREFIX}{name}" in self.fields
+            if not self.cleaned_data.get(f"{PREFIX}{name}")
+        ]
 
     def values(self) -> dict[str, str]:
         """Return the kind's settings by name; a secret left empty stays as it was."""

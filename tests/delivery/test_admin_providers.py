@@ -67,7 +67,8 @@ def test_a_required_setting_that_is_missing_is_said_at_its_field(admin_client):
 def test_a_secret_left_empty_stays_and_a_new_one_replaces_it(admin_client):
     account = make.account("Main", secrets={"api_key": SECRET, "webhook_public_key": "old key"})
     account.cool("401", timezone.now())
-    form = {"name": "Main", "weight": "5", "set_webhook_public_key": "new key"}
+    here = account.config["api_url"]
+    form = {"name": "Main", "weight": "5", "set_webhook_public_key": "new key", "set_api_url": here}
 
     admin_client.post(page_of(account), form)
 
@@ -75,6 +76,35 @@ def test_a_secret_left_empty_stays_and_a_new_one_replaces_it(admin_client):
     assert account.secrets == {"api_key": SECRET, "webhook_public_key": "new key"}
     assert account.cooling_until is None, "new credentials deserve a new try"
     assert account.version == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "secrets", "moved"),
+    [
+        ("sendgrid", {}, {"api_key": SECRET}, {"set_api_url": "https://evil.example/v3/"}),
+        ("ses", {"region": "eu-west-1"}, {"secret_access_key": SECRET},
+         {"set_endpoint_url": "https://evil.example/"}),
+        ("smtp", {"host": "mail.example.com"}, {"password": SECRET},
+         {"set_host": "evil.example", "set_port": "587", "set_security": "starttls"}),
+    ],
+)  # fmt: skip
+def test_stored_secrets_do_not_go_to_another_place(kind, config, secrets, moved):
+    account = make.account("Main", kind, config=config, secrets=secrets)
+    [name] = secrets
+    form = {"name": "Main", "weight": "5", "set_region": "eu-west-1", **moved}
+    operator = member("Operator")
+
+    refused = operator.post(page_of(account), form)
+    account.refresh_from_db()
+    kept = account.config
+    operator.post(page_of(account), {**form, f"set_{name}": "another long secret"})
+
+    [error] = refused.context["form"].errors[f"set_{name}"]
+    assert "changed: enter this again" in error
+    assert kept == config
+    account.refresh_from_db()
+    assert "evil.example" in str(account.config)
+    assert account.secrets == {name: "another long secret"}
 
 
 def test_no_page_shows_a_secret(admin_client):
@@ -168,7 +198,8 @@ def test_a_marketer_looks_at_providers_and_an_operator_changes_them():
     assert account.webhook_token not in page
     assert marketer.post(page_of(account), {"name": "X", "weight": "1"}).status_code == 403
     assert marketer.post(f"{PROVIDERS}{account.pk}/pause/").status_code == 403
-    assert operator.post(page_of(account), {"name": "X", "weight": "1"}).status_code == 302
+    form = {"name": "X", "weight": "1", "set_api_url": account.config["api_url"]}
+    assert operator.post(page_of(account), form).status_code == 302
 
 
 # --- Messages and hand-offs --------------------------------------------------------------
