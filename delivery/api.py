@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from campaigns.models import Campaign
 from delivery import monitoring, reports
+from delivery.models import ProviderAccount
 
 _StatsAnswer = inline_serializer(
     "CampaignStats",
@@ -52,6 +53,8 @@ class CampaignStatsView(APIView):
 
 class SystemStatusView(APIView):
     """What is queued, in doubt or late, and how each provider is doing."""
+
+    queryset = ProviderAccount.objects.all()
 
     @extend_schema(responses=_StatusAnswer)
     def get(self, request: Request) -> Response:

@@ -5,29 +5,52 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.cache import cache
 from django.db import connection
 from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Min, Q, Sum
+from redis.exceptions import RedisError
 
 from delivery.models import CampaignStat, Handoff, Message, ProviderAccount
 from delivery.reports import COUNTERS, Totals
 
 HEALTH_WINDOW = timedelta(hours=1)
+FRESH_S = 5
 _SLOW_AFTER_S = 300.0
 
 
 def status(now: datetime) -> dict[str, Any]:
     """Return what is queued, in doubt and late, and each provider's health over the last hour."""
-    queued = Message.objects.filter(status=Message.Status.QUEUED, campaign__status="sending")
-    oldest = queued.filter(due_at__lte=now).aggregate(oldest=Min("due_at"))["oldest"]
-    oldest_s = (now - oldest).total_seconds() if oldest else None
+    queue = _queue(now)
+    oldest_s = (now - queue["oldest"]).total_seconds() if queue["oldest"] else None
     providers = [_plain(account, health_of(account, now)) for account in _accounts()]
     is_degraded = (oldest_s or 0) > _SLOW_AFTER_S or any(each["cooling"] for each in providers)
     return {
         "status": "degraded" if is_degraded else "ok",
-        "queued": queued.count(),
-        "in_doubt": Message.objects.filter(status=Message.Status.UNKNOWN).count(),
+        "queued": queue["queued"],
+        "in_doubt": queue["in_doubt"],
         "oldest_due_s": oldest_s,
         "providers": providers,
+    }
+
+
+def _queue(now: datetime) -> dict[str, Any]:
+    """Return what counts all queued messages, at most FRESH_S old; without Redis, counted now."""
+    try:
+        known: dict[str, Any] | None = cache.get("status:queue")
+        if known is None:
+            known = _count_queue(now)
+            cache.set("status:queue", known, FRESH_S)
+    except RedisError:
+        return _count_queue(now)
+    return known
+
+
+def _count_queue(now: datetime) -> dict[str, Any]:
+    queued = Message.objects.filter(status=Message.Status.QUEUED, campaign__status="sending")
+    return {
+        "queued": queued.count(),
+        "oldest": queued.filter(due_at__lte=now).aggregate(oldest=Min("due_at"))["oldest"],
+        "in_doubt": Message.objects.filter(status=Message.Status.UNKNOWN).count(),
     }
 
 

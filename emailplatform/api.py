@@ -94,8 +94,8 @@ class HasScope(BasePermission):
 
     def _may(self, request: Request, view: APIView, is_read: bool) -> bool:
         queryset = getattr(view, "queryset", None)
-        if queryset is None:
-            return is_read
+        if queryset is None:  # nothing says what right it takes
+            return False
         verb = "view" if is_read else self.verbs.get(request.method or "", "delete")
         if getattr(view, "detail", False) and verb == "add":
             verb = "change"

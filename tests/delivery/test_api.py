@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from campaigns import launching
@@ -13,8 +16,14 @@ from delivery.models import Message
 from tests import make
 from tests.calling import Api
 from tests.fakes import FakeProvider
+from tests.pages import member, use_own_cache
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def own_cache(settings: Any) -> None:
+    use_own_cache(settings)
 
 
 def test_numbers_of_a_campaign_before_and_after_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +59,34 @@ def test_the_state_of_the_system_names_what_waits_and_each_provider() -> None:
     assert (answer.data["queued"], answer.data["in_doubt"]) == (1, 1)
     assert [each["name"] for each in answer.data["providers"]] == ["First"]
     assert "hush-hush" not in str(answer.data)
+
+
+def test_the_state_of_the_system_takes_a_right() -> None:
+    nobody = Client()
+    nobody.force_login(make.user(is_staff=True))
+
+    assert nobody.get("/api/v1/system/status/").status_code == 403
+    assert member("Viewer").get("/api/v1/system/status/").status_code == 200
+
+
+def test_queued_messages_are_counted_once_for_many_who_ask() -> None:
+    make.message(make.launched([]))
+    first = monitoring.status(timezone.now())
+    make.message(make.launched([]))
+
+    with CaptureQueriesContext(connection) as queries:
+        second = monitoring.status(timezone.now())
+
+    assert (first["queued"], second["queued"]) == (1, 1)
+    assert not [each for each in queries if "delivery_message" in each["sql"]]
+
+
+def test_without_redis_the_queue_is_counted_each_time(settings: Any) -> None:
+    gone = {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:9/0"}
+    settings.CACHES = {"default": gone}
+    make.message(make.launched([]))
+
+    assert monitoring.status(timezone.now())["queued"] == 1
 
 
 def test_health_needs_no_key_and_tells_strangers_nothing_else() -> None:

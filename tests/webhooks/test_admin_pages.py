@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -233,3 +234,47 @@ def test_big_bodies_stay_in_the_database_while_they_are_listed(admin_client):
     assert "1,000" in page
     selects = [each["sql"] for each in caught.captured_queries if "rawrequest" in each["sql"]]
     assert not any('"webhooks_rawrequest"."body",' in sql for sql in selects)
+
+
+# --- Who may see it ----------------------------------------------------------------------
+
+
+def test_without_a_role_the_overview_says_so_calmly_and_shows_no_number():
+    nobody = Client()
+    nobody.force_login(make.user(is_staff=True))
+
+    page = text(nobody.get("/admin/"))
+
+    assert "You are signed in, but have no role yet." in page
+    assert "since midnight" not in page
+    assert "overview/" not in page
+    assert nobody.get("/admin/webhooks/event/overview/").status_code == 403
+
+
+@pytest.mark.parametrize("role", ["Viewer", "Marketer", "Operator", "Admin"])
+def test_every_role_sees_the_overview(role):
+    client = member(role)
+
+    assert "since midnight" in text(client.get("/admin/"))
+    assert "since midnight" in text(client.get("/admin/webhooks/event/overview/"))
+
+
+def test_the_timeline_of_a_message_has_an_end(monkeypatch):
+    monkeypatch.setattr("webhooks.admin.events.MOST_EVENTS", 2)
+    account = make.account()
+    message = make.message(make.launched(), provider=account)
+    for number in range(3):
+        Event.objects.create(
+            account=account,
+            dedupe_key=str(number),
+            type="clicked",
+            occurred_at=timezone.now(),
+            message_id=message.pk,
+            url=f"https://shop.example.com/{number}",
+        )
+
+    page = text(member("Viewer").get(f"/admin/webhooks/event/of-message/{message.pk}/"))
+
+    assert "/2" in page
+    assert "example.com/0" not in page
+    assert "The newest 2 are shown." in page

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 from django.utils.safestring import SafeString
 
 from campaigns.models import Campaign
@@ -20,7 +20,7 @@ from webhooks.admin import overview
 from webhooks.models import Event
 
 MOST_EVENTS = 100
-"""Events of a person that the timeline shows, the newest."""
+"""Events of a person or a message that a timeline shows, the newest."""
 
 
 class Word(NamedTuple):
@@ -106,15 +106,14 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
         rows = super().get_queryset(request)
         return rows.defer("account__secrets", "account__config")
 
+    def has_overview_permission(self, request: HttpRequest) -> bool:
+        return overview.may_see(request)
+
     def own_urls(self) -> list[URLPattern]:
         return [
             self.page("of-person/<int:person>/", self.of_person, "of_person"),
             self.page("of-message/<int:message>/", self.of_message, "of_message"),
-            path(
-                "overview/",
-                self.admin_site.admin_view(overview.piece),
-                name="webhooks_event_overview",
-            ),
+            self.page("overview/", overview.piece, "overview", "overview"),
             self.page("of-campaign/<int:campaign>/", self.of_campaign, "of_campaign"),
         ]
 
@@ -145,9 +144,15 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
         )
 
     def of_message(self, request: HttpRequest, message: int) -> HttpResponse:
-        """What providers told about one message."""
-        events = list(Event.objects.filter(message_id=message).order_by("-occurred_at", "-pk"))
-        return self.fragment(request, "admin/webhooks/of_message.html", "", moments=moments(events))
+        """What providers told about one message, the newest first."""
+        events = Event.objects.filter(message_id=message).order_by("-occurred_at", "-pk")
+        return self.fragment(
+            request,
+            "admin/webhooks/of_message.html",
+            "",
+            moments=moments(list(events[:MOST_EVENTS])),
+            most=MOST_EVENTS,
+        )
 
     def of_campaign(self, request: HttpRequest, campaign: int) -> HttpResponse:
         """Links and bounces for the report of a campaign."""

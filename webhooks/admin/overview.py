@@ -45,7 +45,15 @@ class Attention(NamedTuple):
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add what the overview shows to the index page's context."""
-    return {**context, **_shown(timezone.now()), "title": "Overview"}
+    if not may_see(request):
+        return {**context, "title": "Overview"}
+    return {**context, **_shown(timezone.now()), "may_see": True, "title": "Overview"}
+
+
+def may_see(request: HttpRequest) -> bool:
+    """Say whether the reader may know these numbers: who sees providers or campaigns anyway."""
+    rights = ("delivery.view_provideraccount", "campaigns.view_campaign")
+    return any(request.user.has_perm(right) for right in rights)
 
 
 def piece(request: HttpRequest) -> HttpResponse:
