@@ -13,7 +13,7 @@ from campaigns.models import Campaign
 from delivery import counting, expanding, reports, resending, sending
 from delivery.models import Expansion, Message, ProviderAccount
 from emailplatform.states import InvalidTransition
-from tests import make, scripted
+from tests import make, racing, scripted
 from tests.pages import member, text, use_own_cache
 from tests.scripted import Scripted
 
@@ -160,6 +160,34 @@ def test_only_a_campaign_that_is_over_is_sent_again(account, status):
             again(campaign, timezone.now())
 
     assert addresses("queued") == set(), "all or nothing"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_settled_in_the_same_moment_is_left_alone(account):
+    campaign = over(account, [OLD, OLD])
+    told = Message.objects.filter(email="doubt0@example.com")
+
+    count = racing.overtaken(
+        lambda: told.update(status="sent", sent_at=timezone.now(), error=""),
+        lambda: resending.resend_unconfirmed(campaign, timezone.now()),
+    )
+
+    assert count == 1
+    assert addresses("queued") == {"doubt1@example.com"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_press_at_once_one_sends_again(account):
+    campaign = over(account, [], failed=2)
+    twin = Campaign.objects.get(pk=campaign.pk)
+    counts = []
+
+    late = racing.overtaken(
+        lambda: counts.append(resending.resend_failed(campaign, timezone.now())),
+        lambda: resending.resend_failed(twin, timezone.now()),
+    )
+
+    assert (counts, late) == ([2], 0)
 
 
 # --- Through the page ---------------------------------------------------------------------
