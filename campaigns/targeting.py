@@ -20,7 +20,7 @@ from django.db.models import Count, Max, Q
 from campaigns.models import Campaign
 from subscribers import segmenting
 from subscribers.models import MailingList, Segment, Subscriber, Subscription
-from subscribers.querysets import SubscriberQuerySet
+from subscribers.querysets import SubscriberQuerySet, SubscriptionQuerySet
 
 Choice = dict[str, Any]
 MEASURED_FOR_S = 10
@@ -77,11 +77,11 @@ def frozen(choice: Choice, now: datetime) -> Choice:
 def chosen(choice: Choice) -> SubscriberQuerySet:
     """Return everybody the choice names, mailable or not, each once."""
     at = datetime.fromisoformat(choice["frozen_at"]) if "frozen_at" in choice else None
-    on_lists = Subscriber.objects.on_lists(choice.get("lists", []), joined_by=at)
-    people = Subscriber.objects.filter(_any_of(on_lists, choice.get("segments", []), at))
+    rows = Subscription.objects.of_lists(choice.get("lists", []), joined_by=at)
+    people = Subscriber.objects.filter(_any_of(rows, choice.get("segments", []), at))
     if choice.get("excluded_lists") or choice.get("excluded_segments"):
-        on_lists = Subscriber.objects.on_lists(choice.get("excluded_lists", []), left_after=at)
-        people = people.exclude(_any_of(on_lists, choice.get("excluded_segments", []), at))
+        rows = Subscription.objects.of_lists(choice.get("excluded_lists", []), left_after=at)
+        people = people.exclude(_any_of(rows, choice.get("excluded_segments", []), at))
     if "highest" in choice:
         people = people.filter(pk__lte=choice["highest"])
     return people
@@ -125,10 +125,10 @@ def waiting_on_lists(choice: Choice) -> dict[str, int]:
 
 
 def _any_of(
-    on_lists: SubscriberQuerySet, segments: Iterable[dict[str, Any]], at: datetime | None
+    subscriptions: SubscriptionQuerySet, segments: Iterable[dict[str, Any]], at: datetime | None
 ) -> Q:
-    """People who are among these or in any of the segments as of `at`, None being now."""
-    matching = Q(pk__in=on_lists.values("pk"))
+    """People of these subscriptions or in any of the segments as of `at`, None being now."""
+    matching = Q(pk__in=subscriptions.values("subscriber"))
     for segment in segments:
         matching |= Q(pk__in=segmenting.people(segment["rules"], at).values("pk"))
     return matching

@@ -22,26 +22,11 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
         stands = Suppression.objects.filter(address_key=OuterRef("address_key"))
         return self.filter(~Exists(stands), status=self.model.Status.ACTIVE)
 
-    def on_lists(
-        self,
-        lists: Collection[int],
-        *,
-        joined_by: datetime | None = None,
-        left_after: datetime | None = None,
-    ) -> Self:
-        """People subscribed to at least one of the lists; everybody once.
-
-        With `joined_by` those who have been since then or longer; with `left_after` also those
-        whose standing on a list changed since.
-        """
+    def on_lists(self, lists: Collection[int]) -> Self:
+        """People subscribed to at least one of the lists; everybody once."""
         from subscribers.models import Subscription
 
-        wanted = Q(status=Subscription.Status.ACTIVE)
-        if joined_by:
-            wanted &= Q(changed_at__lte=joined_by)
-        if left_after:
-            wanted |= Q(changed_at__gt=left_after)
-        rows = Subscription.objects.filter(wanted, subscriber=OuterRef("pk"), list__in=lists)
+        rows = Subscription.objects.of_lists(lists).filter(subscriber=OuterRef("pk"))
         return self.filter(Exists(rows))
 
     def close(self, pks: Sequence[int], status: str, now: datetime) -> int:
@@ -61,6 +46,25 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def of_lists(
+        self,
+        lists: Collection[int],
+        *,
+        joined_by: datetime | None = None,
+        left_after: datetime | None = None,
+    ) -> Self:
+        """Active subscriptions of the lists.
+
+        With `joined_by` those that have been since then or longer; with `left_after` also those
+        whose standing changed since.
+        """
+        wanted = Q(status=self.model.Status.ACTIVE)
+        if joined_by:
+            wanted &= Q(changed_at__lte=joined_by)
+        if left_after:
+            wanted |= Q(changed_at__gt=left_after)
+        return self.filter(wanted, list__in=lists)
+
     def end(self, subscriber: int, lists: Collection[int], now: datetime) -> int:
         """Unsubscribe one person from lists; return how many subscriptions ended."""
         gone = self.model.Status.UNSUBSCRIBED
