@@ -31,14 +31,14 @@ class FakeProvider(Provider):
 
     def __init__(self, *answers: Answer, account: Account | None = None) -> None:
         super().__init__(account or Account(1, 1, {}))
-        self.answers = list(answers) or [None]
+        self.script = list(answers) or [None]
         self.batches: list[Batch] = []
         self.sent: list[Recipient] = []
         """Those who were accepted, in order."""
 
     def send(self, batch: Batch) -> Iterator[Result]:
         self.batches.append(batch)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(answer, ProviderError):
             raise answer
         for person in batch.recipients:
