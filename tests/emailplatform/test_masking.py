@@ -6,13 +6,13 @@ import logging
 from io import StringIO
 
 import pytest
-from django.conf import settings
 from django.test import Client
 from django.utils.module_loading import import_string
 from hypothesis import given
 from hypothesis import strategies as st
 
 from emailplatform.masking import masked
+from emailplatform.settings import LOGGING
 from subscribers import api
 from tests import make
 
@@ -20,7 +20,7 @@ from tests import make
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> StringIO:
     """What the handler of the root logger writes, formatted as the settings say."""
-    line = settings.LOGGING["formatters"]["line"]
+    line: dict[str, str] = LOGGING["formatters"]["line"]
     formatter = import_string(line["()"])(line["format"], style=line["style"])
     out = StringIO()
     handler = logging.StreamHandler(out)

@@ -76,7 +76,7 @@ def totals(message: Message) -> reports.Totals:
     return reports.totals(message.campaign)
 
 
-def recount(message: Message) -> dict[str, int]:
+def recount(message: Message) -> dict[int, dict[str, int]]:
     assert message.campaign_id
     return counting.rebuild(message.campaign_id)
 

@@ -50,7 +50,7 @@ def unsubscribed(message: Message) -> int:
     return reports.totals(message.campaign).unsubscribed
 
 
-def recount(message: Message) -> dict[str, int]:
+def recount(message: Message) -> dict[int, dict[str, int]]:
     assert message.campaign_id
     return counting.rebuild(message.campaign_id)
 
