@@ -46,6 +46,22 @@ def test_exclusions_win():
     assert emails(targeting.choice_of(campaign)) == {stays.email}
 
 
+def test_exclusions_of_any_size_are_a_join():
+    """Else PostgreSQL reads the whole excluded list once for every person."""
+    rules = {"match": "all", "rules": [{"field": "language", "op": "is", "value": "de"}]}
+    wanted, unwanted = make.mailing_list(), make.mailing_list()
+    campaign = make.campaign([wanted])
+    campaign.excluded_lists.add(unwanted)
+    campaign.excluded_segments.add(make.segment(rules))
+    stays = make.subscriber(lists=[wanted])
+    make.subscriber(lists=[wanted], language="de")
+
+    people = targeting.audience(targeting.choice_of(campaign))
+
+    assert "SubPlan" not in people.explain()
+    assert people.get() == stays
+
+
 def test_nobody_is_chosen_by_an_empty_choice():
     make.subscriber()
 
