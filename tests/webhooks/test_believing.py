@@ -104,7 +104,7 @@ def test_what_was_never_tried_cannot_be_sent():
 
 def test_another_account_is_not_believed():
     ours, theirs = make.account(), make.account()
-    sent: dict[str, Any] = {"status": "sent", "sent_at": timezone.now(), "attempts": 1, "provider": ours}
+    sent: dict[str, Any] = {"status": "sent", "attempts": 1, "provider": ours}
     message = make.message(make.launched(), **sent)
     make.handoff(make.launched(), theirs, in_flight_at=timezone.now())
 
