@@ -113,12 +113,21 @@ WITH outcome AS (
         %(ids)s::bigint[], %(statuses)s::text[], %(provider_ids)s::text[], %(errors)s::text[],
         %(due)s::timestamptz[], %(deferrals)s::int[]
     ) AS row(id, status, provider_message_id, error, due_at, deferrals)
+), known AS (
+    -- An event may have come before the answer: what was delivered was sent, whatever is said.
+    SELECT o.id, o.provider_message_id, o.error, o.due_at, o.deferrals,
+        CASE WHEN o.status IN ('queued', 'unknown') AND COALESCE(
+            m.delivered_at, m.deferred_at, m.bounced_at, m.opened_at, m.machine_opened_at,
+            m.clicked_at, m.machine_clicked_at, m.unsubscribed_at, m.complained_at
+        ) IS NOT NULL THEN 'sent' ELSE o.status END AS status
+    FROM outcome o JOIN delivery_message m ON m.id = o.id
 ), told AS (
     UPDATE delivery_message m
-    SET status = o.status, provider_message_id = o.provider_message_id, error = o.error,
+    SET status = o.status, provider_message_id = o.provider_message_id,
+        error = CASE o.status WHEN 'sent' THEN '' ELSE o.error END,
         due_at = COALESCE(o.due_at, m.due_at), deferrals = m.deferrals + o.deferrals,
         sent_at = CASE o.status WHEN 'sent' THEN %(now)s ELSE m.sent_at END
-    FROM outcome o
+    FROM known o
     WHERE m.id = o.id AND m.handoff_id = %(handoff)s
       AND (m.status = 'sending' OR (m.status = 'unknown' AND o.status = 'sent'))
     RETURNING m.campaign_id, m.provider_id, m.mailbox, m.status

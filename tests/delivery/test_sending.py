@@ -453,6 +453,20 @@ def test_an_answer_that_comes_after_the_sweeper_settles_the_doubt():
     assert (message.status, message.provider_message_id) == ("sent", "p1")
 
 
+@pytest.mark.parametrize("said", ["queued", "unknown"])
+def test_an_event_that_came_before_a_doubtful_answer_settles_it(said):
+    message = claimed_by_a_worker_that_died("in_flight")
+    assert message.handoff is not None
+    Message.objects.update(delivered_at=timezone.now())
+
+    Message.objects.record(message.handoff.pk, [Outcome(message.pk, said)], timezone.now())
+
+    message.refresh_from_db()
+    assert message.status == "sent"
+    assert message.sent_at is not None
+    assert CampaignStat.objects.get().sent == 1
+
+
 def test_a_late_refusal_does_not_touch_a_message_that_has_a_new_owner():
     message = claimed_by_a_worker_that_died("preparing")
     old = message.handoff
