@@ -17,7 +17,7 @@ class StraightToWebhooks:
     """Answer requests for the providers' URLs here: no session, user, cookie, zone or file.
 
     Stands behind SecurityMiddleware, so https is still demanded. What it leaves out,
-    together with the look at the connection that `store` leaves out, was about 40 % of a POST's CPU.
+    together with the look at the connection that `store` leaves out, was about 40 % of the CPU.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
