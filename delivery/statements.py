@@ -1,0 +1,121 @@
+"""The SQL of sending: claim, record, sweep. Plans and figures: docs/benchmarks.md."""
+
+CLAIM = """
+WITH journal AS MATERIALIZED (
+    SELECT nextval(pg_get_serial_sequence('delivery_handoff', 'id')) AS id
+), due AS (
+    SELECT m.id, m.subscriber_id, m.address_key, m.expires_at
+    FROM delivery_message m
+    WHERE m.status = 'queued' AND m.campaign_id = %(campaign)s AND m.mailbox = %(mailbox)s
+      AND m.due_at <= %(now)s
+      AND EXISTS (
+          SELECT 1 FROM campaigns_campaign c WHERE c.id = %(campaign)s AND c.status = 'sending'
+      )
+    ORDER BY m.due_at, m.id
+    LIMIT %(limit)s
+    FOR UPDATE OF m SKIP LOCKED
+), judged AS MATERIALIZED (
+    SELECT due.id AS message_id, s.*,
+        CASE
+            WHEN due.expires_at <= %(now)s THEN 'too late'
+            WHEN s.id IS NULL THEN 'erased'
+            WHEN EXISTS (
+                SELECT 1 FROM subscribers_suppression x WHERE x.address_key = due.address_key
+            ) THEN 'suppressed'
+            WHEN s.status <> 'active' THEN s.status
+            WHEN EXISTS (
+                SELECT 1 FROM subscribers_subscription u
+                WHERE u.subscriber_id = s.id AND u.list_id = ANY(%(lists)s)
+                  AND u.status = 'unsubscribed' AND u.changed_at >= %(launched_at)s
+            ) THEN 'left the list'
+            ELSE ''
+        END AS obstacle
+    FROM due LEFT JOIN subscribers_subscriber s ON s.id = due.subscriber_id
+), taken AS (
+    UPDATE delivery_message m
+    SET status = CASE j.obstacle
+            WHEN '' THEN 'sending' WHEN 'too late' THEN 'expired' ELSE 'skipped' END,
+        handoff_id = CASE j.obstacle WHEN '' THEN journal.id ELSE m.handoff_id END,
+        provider_id = CASE j.obstacle WHEN '' THEN %(provider)s ELSE m.provider_id END,
+        attempts = LEAST(m.attempts + (j.obstacle = '')::int, 32767),
+        error = j.obstacle
+    FROM judged j, journal WHERE m.id = j.message_id
+    RETURNING m.id, m.email, j.id AS subscriber_id, j.first_name, j.last_name, j.language,
+              j.country, j.time_zone, j.attributes::text, m.deferrals, journal.id AS drawn,
+              j.obstacle
+)
+SELECT * FROM taken ORDER BY id
+"""
+
+RECORD = """
+WITH outcome AS (
+    SELECT * FROM unnest(
+        %(ids)s::bigint[], %(statuses)s::text[], %(provider_ids)s::text[], %(errors)s::text[],
+        %(due)s::timestamptz[], %(deferrals)s::int[]
+    ) AS row(id, status, provider_message_id, error, due_at, deferrals)
+), known AS (
+    -- An event may have come before the answer: what was delivered was sent, whatever is said.
+    SELECT o.id, o.provider_message_id, o.error, o.due_at, o.deferrals,
+        CASE WHEN o.status IN ('queued', 'unknown') AND COALESCE(
+            m.delivered_at, m.deferred_at, m.bounced_at, m.opened_at, m.machine_opened_at,
+            m.clicked_at, m.machine_clicked_at, m.unsubscribed_at, m.complained_at
+        ) IS NOT NULL THEN 'sent' ELSE o.status END AS status
+    FROM outcome o JOIN delivery_message m ON m.id = o.id
+), told AS (
+    UPDATE delivery_message m
+    SET status = o.status, provider_message_id = o.provider_message_id,
+        error = CASE o.status WHEN 'sent' THEN '' ELSE o.error END,
+        due_at = COALESCE(o.due_at, m.due_at), deferrals = m.deferrals + o.deferrals,
+        sent_at = CASE o.status WHEN 'sent' THEN %(now)s ELSE m.sent_at END
+    FROM known o
+    WHERE m.id = o.id AND m.handoff_id = %(handoff)s
+      AND (m.status = 'sending' OR (m.status = 'unknown' AND o.status = 'sent'))
+    RETURNING m.campaign_id, m.provider_id, m.mailbox, m.status
+), counted AS (
+    INSERT INTO delivery_campaignstat (campaign_id, provider_id, mailbox, hour, sent)
+    SELECT campaign_id, provider_id, mailbox, date_trunc('hour', %(now)s::timestamptz), count(*)
+    FROM told WHERE status = 'sent' AND campaign_id IS NOT NULL GROUP BY 1, 2, 3
+    ON CONFLICT (campaign_id, provider_id, mailbox, hour)
+    DO UPDATE SET sent = delivery_campaignstat.sent + excluded.sent
+)
+SELECT count(*) FROM told
+WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+"""
+"""One statement, so its own transaction, and one that does not wait for the disk."""
+
+UNDER_WAY = """
+SELECT (
+    SELECT true FROM delivery_message WHERE status = 'queued' AND campaign_id = %(campaign)s
+    ORDER BY mailbox, due_at, id LIMIT 1
+) IS NOT NULL OR (
+    SELECT true FROM delivery_message WHERE status = 'sending' AND campaign_id = %(campaign)s
+    ORDER BY handoff_id LIMIT 1
+) IS NOT NULL
+"""
+"""The orders are those of two partial indexes: nothing else is read, whatever is in the table."""
+
+SWEEP = """
+WITH dead AS (
+    SELECT id, status FROM delivery_handoff
+    WHERE status IN ('preparing', 'in_flight') AND lease_until < now()
+    FOR UPDATE SKIP LOCKED
+), closed AS (
+    UPDATE delivery_handoff h
+    SET status = CASE dead.status WHEN 'preparing' THEN 'refused' ELSE 'unknown' END,
+        finished_at = now(),
+        error = CASE dead.status WHEN 'preparing'
+            THEN 'The worker died before the call; nothing was sent.'
+            ELSE 'The worker died during the call; the provider may have accepted it.' END
+    FROM dead WHERE h.id = dead.id
+    RETURNING h.id, h.status
+), freed AS (
+    UPDATE delivery_message m
+    SET status = CASE closed.status WHEN 'refused' THEN 'queued' ELSE 'unknown' END,
+        error = CASE closed.status WHEN 'refused' THEN ''
+            ELSE 'No answer was seen from the provider; it may have been sent.' END
+    FROM closed WHERE m.handoff_id = closed.id AND m.status = 'sending'
+    RETURNING m.status
+)
+SELECT count(*) FILTER (WHERE status = 'queued'), count(*) FILTER (WHERE status = 'unknown')
+FROM freed
+"""
