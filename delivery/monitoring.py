@@ -57,16 +57,18 @@ def _count_queue(now: datetime) -> dict[str, Any]:
 def health_of(account: ProviderAccount, now: datetime) -> dict[str, Any]:
     """Return an account's last hour: calls, messages accepted, refused and doubtful calls, latency.
 
-    `latency_s` is the mean time of a call, None without one.
+    `latency_s` is the mean time of a call that was answered, None without one. What our own dead
+    workers left is neither the provider's refusal nor its slowness.
     """
+    status = Handoff.Status
     took = ExpressionWrapper(F("finished_at") - F("in_flight_at"), output_field=DurationField())
     recent = Handoff.objects.filter(provider=account, started_at__gt=now - HEALTH_WINDOW)
     row = recent.aggregate(
         calls=Count("pk"),
         accepted=Sum("accepted"),
-        refused=Count("pk", filter=Q(status=Handoff.Status.REFUSED)),
-        in_doubt=Count("pk", filter=Q(status=Handoff.Status.UNKNOWN)),
-        took=Avg(took),
+        refused=Count("pk", filter=Q(status=status.REFUSED, in_flight_at__isnull=False)),
+        in_doubt=Count("pk", filter=Q(status=status.UNKNOWN)),
+        took=Avg(took, filter=~Q(status=status.UNKNOWN)),
     )
     latency = row.pop("took")
     return {
