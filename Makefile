@@ -94,10 +94,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.local: requirements-local.txt | $(VENV)/bin/python
 	@echo "Installing $$(grep -c '==' $<) packages; this takes a minute or two, once ..."
-	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --quiet --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt | $(VENV)/bin/python
 	@echo "Installing $$(grep -c '==' $<) packages; this takes a few minutes, once ..."
-	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --quiet --require-hashes -r $<
 	@touch $@ $(VENV)/.local
