@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -42,8 +43,9 @@ _INSIDE = "DEMO_INSIDE"
 _PATIENCE_S = 300.0
 _QUIET_S = 6.0
 """Without a new event for so long, with nothing pending, all have come."""
-_MESSAGES = ("sent", "delivered", "deferred", "bounced", "soft_bounced", "dropped")
+_MESSAGES = ("sent", "delivered", "bounced", "soft_bounced", "dropped")
 _PEOPLE = ("opened", "machine_opened", "clicked", "unsubscribed", "complained")
+_ONCE = "Nobody got it twice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,9 @@ class Command(BaseCommand):
             group.tend()
             heard = Event.objects.count()
             waiting = RawRequest.objects.filter(status=RawRequest.Status.PENDING).exists()
-            bar.show(heard, heard)
             if waiting or heard != last[0]:
                 last = (heard, time.monotonic())
+                bar.show(heard)
             return time.monotonic() - last[1] > _QUIET_S
 
         _until(is_quiet, "Events kept coming for too long.")
@@ -155,11 +157,15 @@ class Command(BaseCommand):
             say(f"    {count:>5,}  {reason}")
         totals = reports.totals(campaign)
         by_provider = reports.totals_by(campaign, "provider__name")
-        say("\nMessages" + "".join(f"{name:>20}" for name in ["all", *by_provider]))
-        for name in _MESSAGES + _PEOPLE:
-            cells = [totals, *by_provider.values()]
-            line = "".join(f"{getattr(each, name):>20,}" for each in cells)
-            say(f"  {name.replace('_', ' '):<16}{line}"[: 10 + 20 * (len(cells) + 1)])
+        say(f"\n{'Messages':<18}" + "".join(f"{name:>20}" for name in ["all", *by_provider]))
+        cells = [totals, *by_provider.values()]
+        rows = {name: [getattr(each, name) for each in cells] for name in _MESSAGES}
+        waiting = _waiting(campaign)
+        rows["still waiting"] = [waiting.total(), *(waiting[name] for name in by_provider)]
+        rows |= {name: [getattr(each, name) for each in cells] for name in _PEOPLE}
+        for name, numbers in rows.items():
+            line = "".join(f"{number:>20,}" for number in numbers)
+            say(f"  {name.replace('_', ' '):<16}{line}")
         speed = totals.sent / sending_s if sending_s else 0
         say(f"\n{totals.sent:,} messages in {sending_s:.1f} s, {speed:,.0f}/s;", ending=" ")
         say(f"{all_s:.1f} s from the file to this report.")
@@ -172,16 +178,24 @@ class Command(BaseCommand):
         facts = {
             "Everybody in the audience has a message that was sent": (reached, sent),
             "The sandbox's inbox holds one mail for each": (sent, seen["distinct"]),
-            "Nobody got it twice": (0, len(twice)),
+            _ONCE: (0, len(twice)),
             "The report counts what was sent": (sent, reports.totals(campaign).sent),
             "Of every mail the providers told what became of it": (sent, _accounted(campaign)),
         }
         wrong = [claim for claim, (left, right) in facts.items() if left != right]
         for claim, (left, right) in facts.items():
             mark = self.style.ERROR("no ") if claim in wrong else self.style.SUCCESS("yes")
-            self.stdout.write(f"{mark} {claim}: {left:,} and {right:,}")
+            told = f"{right:,} people did" if claim == _ONCE else f"{left:,} and {right:,}"
+            self.stdout.write(f"{mark} {claim}: {told}")
         if wrong:
             raise CommandError("The numbers do not add up.")
+
+
+def _waiting(campaign: Campaign) -> Counter[str]:
+    """Return per provider's name how many were deferred and have not come to an end since."""
+    rows = Message.objects.filter(campaign=campaign, deferred_at__isnull=False)
+    open_ones = rows.filter(delivered_at=None, bounced_at=None, dropped_at=None)
+    return Counter(open_ones.values_list("provider__name", flat=True))
 
 
 def _accounted(campaign: Campaign) -> int:
