@@ -31,6 +31,7 @@ class TemplateForm(Styled, forms.ModelForm):
         model = Template
         fields = ["name", "format", "subject", "preheader", "body", "text"]
         widgets = {
+            "preheader": forms.TextInput({"placeholder": "Shown after the subject in the inbox"}),
             "body": forms.Textarea(attrs={"rows": 28, "spellcheck": "false", "wrap": "off"}),
             "text": forms.Textarea(attrs={"rows": 8}),
         }

@@ -102,7 +102,6 @@ class TemplateAdmin(PageAdmin):
         first = {
             "format": Template.Format.MJML,
             "subject": "{{ first_name | default('Hello', true) }}, here is our news",
-            "preheader": "Shown after the subject in the inbox",
             "body": starter,
         }
         return self._edit(request, Template(), TemplateForm(request.POST or None, initial=first))

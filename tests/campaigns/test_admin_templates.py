@@ -33,6 +33,8 @@ def test_a_new_template_begins_with_one_that_can_be_sent(admin_client):
     answer = admin_client.post(PREVIEW, {**written(), **shown}).json()
 
     assert "mj-button" in page
+    assert 'placeholder="Shown after the subject in the inbox"' in page
+    assert not shown.get("preheader")
     assert answer["problems"] == []
     assert "Ana" in answer["html"]
 
