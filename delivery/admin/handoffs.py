@@ -20,6 +20,14 @@ TONES = {
     Status.REFUSED: "bad",
     Status.UNKNOWN: "warn",
 }
+GIVEN_BACK = "Given back"
+
+
+def standing(handoff: Handoff) -> tuple[str, str]:
+    """Return its state in words, and the tone: one closed before its call refused nothing."""
+    if handoff.status == Status.REFUSED and handoff.in_flight_at is None:
+        return GIVEN_BACK, "quiet"
+    return handoff.get_status_display(), TONES[Status(handoff.status)]
 
 
 def why(handoff: Handoff) -> str:
@@ -75,10 +83,12 @@ class HandoffAdmin(ReadOnlyAdmin, PageAdmin):
 
     @admin.display(description="State")
     def state(self, handoff: Handoff) -> SafeString:
-        return badge(handoff.get_status_display(), TONES[Status(handoff.status)])
+        return badge(*standing(handoff))
 
     @admin.display(description="Accepted")
     def people(self, handoff: Handoff) -> str:
+        if standing(handoff)[0] == GIVEN_BACK:
+            return "–"
         return f"{number(handoff.accepted)} of {number(handoff.size)}"
 
     @admin.display(description="Call took")
@@ -98,12 +108,14 @@ class HandoffAdmin(ReadOnlyAdmin, PageAdmin):
         return rows
 
     def show(self, request: HttpRequest, handoff: Handoff) -> HttpResponse:
+        words, tone = standing(handoff)
         return self.render(
             request,
             "admin/delivery/handoff.html",
             f"Hand-off {handoff.pk}",
             handoff,
-            tone=TONES[Status(handoff.status)],
+            state=words,
+            tone=tone,
             why=why(handoff),
             took=self.took(handoff),
         )

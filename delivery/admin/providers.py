@@ -201,6 +201,7 @@ def cards(now: datetime) -> list[dict[str, Any]]:
             "account": account,
             "health": monitoring.health_of(account, now),
             "today": today.get(account.pk, Totals()),
+            "has_sent": account.handoff_set.filter(accepted__gt=0).exists(),
             "label": registry.KINDS[account.kind].label,
         }
         for account in ProviderAccount.objects.defer("secrets")

@@ -154,6 +154,19 @@ def test_a_card_says_why_a_provider_is_left_alone(admin_client):
     assert "The server is down." in page
 
 
+def test_a_silent_account_is_told_only_once_it_has_sent(admin_client):
+    account = make.account("Main", kind="postmark")
+    hint = "never: set its webhook up to see what becomes of mails"
+
+    before = text(admin_client.get(PROVIDERS))
+    make.handoff(make.launched([]), account, status="done", size=1, accepted=1)
+    after = text(admin_client.get(PROVIDERS))
+
+    assert "nothing yet" in before
+    assert hint not in before
+    assert hint in after
+
+
 def test_what_waiting_cannot_mend_asks_for_somebody_until_it_works_again(admin_client):
     account = make.account("Main")
     account.cool("It does not know this key.", timezone.now(), is_fault=True)
@@ -242,8 +255,10 @@ def test_the_page_of_a_message_says_why_it_went_this_way(admin_client):
 
 
 def test_a_hand_off_shows_its_error_and_what_it_carried(admin_client):
+    now = timezone.now()
+    times = {"in_flight_at": now, "finished_at": now}
     handoff = make.handoff(
-        make.launched([]), make.account("Alpha"), status="refused", size=5, error="Down."
+        make.launched([]), make.account("Alpha"), status="refused", size=5, error="Down.", **times
     )
 
     page = text(admin_client.get(f"/admin/delivery/handoff/{handoff.pk}/change/"))
@@ -251,7 +266,24 @@ def test_a_hand_off_shows_its_error_and_what_it_carried(admin_client):
     assert "Down." in page
     assert "0 of 5 accepted" in page
     assert "Alpha was the only provider that could take it." in page
+    assert "Refused" in page
+    assert "Call ended" in page
     assert Message.objects.count() == 0
+
+
+def test_a_hand_off_closed_before_its_call_was_given_back_and_refused_by_nobody(admin_client):
+    handoff = make.handoff(
+        make.launched([]), make.account(), status="refused", finished_at=timezone.now()
+    )
+
+    page = text(admin_client.get(f"/admin/delivery/handoff/{handoff.pk}/change/"))
+    rows = text(admin_client.get("/admin/delivery/handoff/"))
+
+    badge = '<span class="ui-badge ui-quiet">Given back</span>'
+    assert badge in page
+    assert badge in rows
+    assert "Call ended" not in page
+    assert "0 of 0" not in rows
 
 
 def test_secrets_that_can_no_longer_be_read_may_be_entered_again(admin_client, settings):
