@@ -39,6 +39,11 @@ def refused(sentence: str) -> JsonResponse:
     return JsonResponse({"subject": "", "html": "", "text": "", "problems": [sentence]})
 
 
+def hint(sentence: str) -> JsonResponse:
+    """Return a preview of nothing, and what to do first: nothing is wrong."""
+    return JsonResponse({"subject": "", "html": "", "text": "", "problems": [], "hint": sentence})
+
+
 def _who(person: Subscriber | None, address: str) -> dict[str, str]:
     """Return whose mail is shown, in words, and a note if it is not who was asked for."""
     shown = person or previewing.sample()

@@ -191,6 +191,9 @@ class CampaignAdmin(PageAdmin):
             if request.method == "POST" and self._is_saved(request, form):
                 names = list(drafts.STEPS)
                 return redirect(self.url("step", campaign.pk, names[names.index(name) + 1]))
+        return self._step(request, campaign, name, form)
+
+    def _step(self, request: HttpRequest, campaign: Campaign, name: str, form: Any) -> HttpResponse:
         shown = Campaign.objects.get(pk=campaign.pk)
         problems = launching.problems(shown)  # of what is stored, not of what was refused
         return self._page(
@@ -241,6 +244,8 @@ class CampaignAdmin(PageAdmin):
         """Show the mail with what the content step says right now; nothing is saved."""
         if campaign.status == Status.DRAFT and "subject" in request.POST:
             ContentForm(request.POST, instance=campaign).is_valid()  # fills in what is usable
+            if campaign.template is None:
+                return previews.hint("Choose a template, and the mail is shown here.")
         try:
             source = launching.source_of(campaign)
         except launching.CannotLaunch as problem:
@@ -248,16 +253,30 @@ class CampaignAdmin(PageAdmin):
         return previews.answer(source, campaign, request.POST.get("person", ""))
 
     def test(self, request: HttpRequest, campaign: Campaign) -> HttpResponse | None:
-        """Send the mail to an address of the team, as one person would get it."""
+        """Send the mail to an address of the team, as one person would get it.
+
+        What is written on the content step comes along and is saved first.
+        """
+        if campaign.status != Status.DRAFT:
+            self._send_test(request, campaign)
+            return None
+        if "template" in request.POST:
+            content = ContentForm(request.POST, instance=campaign)
+            if not self._is_saved(request, content):
+                return self._step(request, campaign, "content", content)
+        try:
+            self._send_test(request, campaign)
+        except DomainError as error:
+            self.message_user(request, str(error), messages.ERROR)
+        return redirect(self.url("step", campaign.pk, "content"))
+
+    def _send_test(self, request: HttpRequest, campaign: Campaign) -> None:
         form = TestForm(request.POST)
         if not form.is_valid():
             raise InvalidInput("Write the address the test goes to.", param="to")
         person = previewing.find_person(form.cleaned_data["person"]) or previewing.sample()
         sentence = proofing.send_test(campaign, form.cleaned_data["to"], person, timezone.now())
         self.message_user(request, sentence, messages.SUCCESS)
-        if campaign.status != Status.DRAFT:
-            return None
-        return redirect(self.url("step", campaign.pk, "content"))
 
     # --- Deeds ---------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ const startPreview = (box) => {
 
   const show = (mail) => {
     find("[data-subject]").textContent = mail.subject;
-    find("[data-note]").textContent = mail.person ? `${mail.note}Shown for ${mail.person}.` : "";
+    find("[data-note]").textContent = mail.person ? `${mail.note}Shown for ${mail.person}.` : mail.hint || "";
     find("[data-text]").textContent = mail.text;
     if (mail.html || !mail.problems.length) frame.srcdoc = mail.html;
     const list = find("[data-problems]");
@@ -98,6 +98,16 @@ const startChart = (canvas) => {
   });
 };
 
+// <form data-with="id of a form">: is posted with what is written in that form too.
+const startWith = (form) => {
+  form.addEventListener("formdata", ({ formData }) => {
+    const names = new Set(formData.keys());
+    for (const [name, value] of new FormData(document.getElementById(form.dataset.with))) {
+      if (!names.has(name)) formData.append(name, value);
+    }
+  });
+};
+
 // <form data-typed="3199">: the button works once that number is written.
 const startTyped = (form) => {
   const field = form.querySelector("[data-number]");
@@ -125,6 +135,7 @@ const drawCharts = () => {
 
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll("[data-preview]").forEach(startPreview);
+  document.querySelectorAll("form[data-with]").forEach(startWith);
   document.querySelectorAll("form[data-typed]").forEach(startTyped);
   drawCharts();
   document.body.addEventListener("htmx:afterSettle", (event) => {

@@ -270,6 +270,49 @@ def test_a_test_goes_to_oneself_as_anybody_and_is_counted_nowhere(admin_client):
     assert not Message.objects.exists()
 
 
+def test_a_test_saves_what_is_written_beside_it_first(admin_client):
+    campaign = ready()
+    account = scripted.account()
+    other = make.template(subject="The other")
+    form = {"to": "me@example.com", "template": other.pk, "subject": "", "preheader": "Soon"}
+
+    answer = admin_client.post(at(campaign, "test"), form)
+
+    campaign.refresh_from_db()
+    [batch] = Scripted.calls[account.pk]
+    [recipient] = batch.recipients
+    assert (campaign.template, campaign.preheader) == (other, "Soon")
+    assert batch.subject.fill(recipient.subject) == "[Test] The other"
+    assert answer["Location"] == at(campaign, "step/content")
+
+
+def test_a_test_of_what_cannot_be_saved_is_not_sent_and_keeps_what_was_written(admin_client):
+    campaign = ready()
+    account = scripted.account()
+    form = {"to": "me@example.com", "template": "", "subject": "x" * 2000, "preheader": ""}
+
+    page = text(admin_client.post(at(campaign, "test"), form))
+
+    campaign.refresh_from_db()
+    assert "Not saved yet" in page
+    assert "x" * 2000 in page
+    assert f'action="{at(campaign, "step/content")}"' in page
+    assert campaign.template is not None
+    assert not Scripted.calls.get(account.pk)
+
+
+def test_before_a_template_is_chosen_the_preview_says_so_and_nothing_is_wrong(admin_client):
+    campaign = make.campaign()
+    form = {"template": "", "subject": "", "preheader": ""}
+
+    answer = admin_client.post(at(campaign, "preview"), form).json()
+    page = text(admin_client.get(at(campaign, "step/content")))
+
+    assert answer["problems"] == []
+    assert answer["hint"] == "Choose a template, and the mail is shown here."
+    assert "/admin/campaigns/template/add/" in page
+
+
 def test_a_test_without_provider_says_what_to_do(admin_client):
     page = text(admin_client.post(at(ready(), "test"), {"to": "me@example.com"}, follow=True))
 
@@ -291,6 +334,14 @@ def test_the_page_of_a_running_campaign_shows_how_far_it_is(admin_client):
     assert f"?campaign={campaign.pk}&amp;status__exact=failed" in page
     assert f"?campaign={campaign.pk}&amp;status__exact=unknown" in page
     assert "Mailbox full" in page
+
+
+def test_before_anybody_is_found_the_page_says_that_the_audience_is_gathered(admin_client):
+    page = text(admin_client.get(at(make.launched([]), "change")))
+
+    assert "Gathering the audience…" in page
+    assert "sent of 0" not in page
+    assert "Finishing…" not in page
 
 
 def test_why_nothing_moves_stands_above_the_progress(admin_client):
