@@ -6,7 +6,7 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-import delivery.models
+import delivery.models.accounts
 import emailplatform.secrets
 
 
@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
                             max_length=20,
                         ),
                         blank=True,
-                        default=delivery.models._all_streams,
+                        default=delivery.models.accounts._all_streams,
                         size=None,
                     ),
                 ),
@@ -104,7 +104,7 @@ class Migration(migrations.Migration):
                 (
                     "webhook_token",
                     models.CharField(
-                        default=delivery.models._token, editable=False, max_length=64, unique=True
+                        default=delivery.models.accounts._token, editable=False, max_length=64, unique=True
                     ),
                 ),
                 ("version", models.PositiveIntegerField(default=1, editable=False)),

@@ -1,0 +1,137 @@
+"""The accounts at providers: what each may carry, and how it is doing."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import F
+from django.db.models.functions import Now
+
+from delivery.models.streams import Stream
+from delivery.providers import registry
+from delivery.providers.base import Account, Provider
+from delivery.querysets import ProviderAccountQuerySet
+from emailplatform.secrets import EncryptedJSONField
+
+_COOL_FIRST = timedelta(seconds=5)
+_COOL_MOST = timedelta(minutes=5)
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _all_streams() -> list[str]:
+    return list(Stream.values)
+
+
+class ProviderAccount(models.Model):
+    """One account at one provider: what it may carry, and how it is doing."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "Active"
+        PAUSED = "paused", "Paused"
+
+    name = models.CharField(max_length=100, unique=True)
+    kind = models.CharField(max_length=20, choices=registry.CHOICES)
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
+    config = models.JSONField(default=dict, blank=True)
+    """By `Field.name`, what is not secret."""
+    secrets = EncryptedJSONField(default=dict, blank=True)
+    streams = ArrayField(
+        models.CharField(max_length=20, choices=Stream), default=_all_streams, blank=True
+    )
+    weight = models.PositiveSmallIntegerField(
+        default=100,
+        validators=[MinValueValidator(1)],
+        help_text="Its share of the mail, against the weights of the other accounts.",
+    )
+    batch_size = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="People per call; empty: as usual. A crash can leave one call in doubt.",
+    )
+    webhook_token = models.CharField(max_length=64, unique=True, default=_token, editable=False)
+    version = models.PositiveIntegerField(default=1, editable=False)
+    """Rises with every change: kept connections and signatures of older versions are dropped."""
+    failures = models.PositiveSmallIntegerField(default=0, editable=False)
+    """Calls in a row that were certainly not accepted."""
+    cooling_until = models.DateTimeField(null=True, blank=True, editable=False)
+    """Not used before: it was unavailable."""
+    needs_attention = models.BooleanField(default=False, db_default=False, editable=False)
+    """Its last failure is one that waiting cannot mend."""
+    last_error = models.CharField(max_length=300, blank=True, editable=False)
+    last_error_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_heard_at = models.DateTimeField(null=True, blank=True, editable=False)
+    """When its last genuine webhook came."""
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = ProviderAccountQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "provider"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk and not kwargs.get("update_fields"):
+            self.version += 1
+        super().save(*args, **kwargs)
+
+    @property
+    def provider(self) -> Provider:
+        """The account's provider, ready to send and to read webhooks."""
+        values = {**self.config, **self.secrets}
+        return registry.build(self.kind, Account(id=self.pk, version=self.version, values=values))
+
+    @property
+    def webhook_url(self) -> str:
+        """Where this account's provider must post its events."""
+        return f"{settings.PUBLIC_URL}/api/webhooks/email/{self.kind}/{self.webhook_token}"
+
+    @property
+    def call_size(self) -> int:
+        """How many people one call carries."""
+        kind = registry.KINDS[self.kind]
+        return min(self.batch_size or kind.default_batch, kind.max_batch)
+
+    def pause(self) -> None:
+        """Give it no more mail until it is resumed."""
+        self._switch(self.Status.PAUSED)
+
+    def resume(self) -> None:
+        """Give it mail again, at once."""
+        self._switch(self.Status.ACTIVE, failures=0, cooling_until=None, needs_attention=False)
+
+    def _switch(self, status: str, **fields: Any) -> None:
+        type(self).objects.filter(pk=self.pk).update(status=status, **fields)
+        self.status = status
+
+    def cool(
+        self, error: str, now: datetime, wish: timedelta | None = None, *, is_fault: bool = False
+    ) -> None:
+        """Leave this account alone for a while: 5 s, doubling up to 5 min, or as it wishes.
+
+        `is_fault`: waiting will not mend it (wrong key, unverified sender); somebody must look.
+        """
+        pause = max(wish or timedelta(0), min(_COOL_FIRST * 2 ** min(self.failures, 8), _COOL_MOST))
+        type(self).objects.filter(pk=self.pk).update(
+            failures=F("failures") + 1,
+            cooling_until=now + pause,
+            last_error=error[:300],
+            last_error_at=now,
+            needs_attention=is_fault,
+        )
+
+    def warm(self) -> None:
+        """It accepted a call: forget the failures before."""
+        rows = type(self).objects.filter(pk=self.pk, failures__gt=0)
+        rows.update(failures=0, cooling_until=None, needs_attention=False)
