@@ -21,7 +21,8 @@ CREDENTIALS = {
 }
 """The kinds of account, and what each must bring in `credentials`."""
 
-FAULTS = ("429", "500", "hang", "reset")
+FAULTS = ("429", "500", "hang", "reset", "lost")
+"""What each means: `faults`."""
 VARY_BY = ("address", "account", "message")
 
 
@@ -76,7 +77,8 @@ class Options:
 
     `vary_by` names what an outcome depends on besides seed and address: nothing ("address"), the
     account, or our message id; never order or time. `next_faults` are met by the next calls, in
-    order, whatever the rates; `accounts` holds options that differ for one account.
+    order, whatever the rates; `hang` is longer than any client's patience. `accounts` holds options
+    that differ for one account.
     """
 
     seed: int = 1
@@ -99,7 +101,8 @@ class Options:
     fault_500: float = 0.0
     fault_hang: float = 0.0
     fault_reset: float = 0.0
-    hang: float = 60.0
+    fault_lost: float = 0.0
+    hang: float = 3600.0
     webhook_drop: float = 0.0
     webhook_double: float = 0.0
     webhook_attempts: int = 8

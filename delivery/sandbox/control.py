@@ -1,4 +1,4 @@
-"""The sandbox's own API under /_sandbox/: options, accounts, messages, counts; and SNS's two pages.
+"""The sandbox's own API under /_sandbox/: options, faults, accounts, messages, counts; SNS's pages.
 
 No password: it listens on a loopback port. What a foreign web page could do to it through a
 browser is cut off by refusing other Host names (rebinding) and by PUT and DELETE (no CORS answer).
@@ -78,6 +78,9 @@ def add_routes(app: web.Application, office: Office, pump: Pump) -> None:
     for method, path, handler in (
         ("GET", "/_sandbox/options", control.get_options),
         ("PUT", "/_sandbox/options", control.put_options),
+        ("GET", "/_sandbox/faults", control.get_faults),
+        ("PUT", "/_sandbox/faults", control.put_faults),
+        ("DELETE", "/_sandbox/faults", control.delete_faults),
         ("PUT", "/_sandbox/accounts", control.put_accounts),
         ("POST", "/_sandbox/accounts/{name}/confirm", control.confirm),
         ("GET", "/_sandbox/messages", control.get_messages),
@@ -108,6 +111,24 @@ class Control:
         except (ConfigError, ValueError, AttributeError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return await self.get_options(request)
+
+    async def get_faults(self, request: web.Request) -> web.Response:
+        """Tell what is ordered to go wrong, and how many calls have met which fault."""
+        return web.json_response(self._office.faults.as_json())
+
+    async def put_faults(self, request: web.Request) -> web.Response:
+        """Let the next calls, or a share of all calls, go wrong; see `faults.Faults.order`."""
+        known = {account.name for account in self._office.accounts}
+        try:
+            self._office.faults.order(await request.json(), known)
+        except (ConfigError, ValueError, TypeError, AttributeError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return await self.get_faults(request)
+
+    async def delete_faults(self, request: web.Request) -> web.Response:
+        """Let nothing go wrong any more but what the options say; the counts begin anew."""
+        self._office.faults.clear()
+        return await self.get_faults(request)
 
     async def put_accounts(self, request: web.Request) -> web.Response:
         """Replace all accounts by those of the JSON list."""

@@ -1,17 +1,15 @@
 """Where calls arrive, over HTTP or SMTP: meet faults, plan outcomes, keep messages."""
 
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 
 from delivery.sandbox import outcomes
 from delivery.sandbox.calls import Call
-from delivery.sandbox.config import FAULTS, Account, Config, Options
+from delivery.sandbox.config import Account, Config, Options
+from delivery.sandbox.faults import Faults
 from delivery.sandbox.inbox import DROPPED, NOT_SENT, PENDING, Inbox
 from delivery.sandbox.outcomes import Planned
-
-REMEMBERED_FAULTS = 10_000
-"""Calls whose attempts are counted, so that a call repeated may meet another fault."""
 
 
 class Office:
@@ -21,9 +19,9 @@ class Office:
         self.accounts: Sequence[Account] = config.accounts
         self.inbox = Inbox(config.store)
         self.refusals: Counter[tuple[str, int]] = Counter()
+        self.faults = Faults()
         self.confirmed: set[str] = set()
         self._on_mail = on_mail
-        self._attempts: OrderedDict[str, int] = OrderedDict()
         self._set_options(config.options)
 
     @property
@@ -54,35 +52,13 @@ class Office:
         return next((account for account in self.accounts if account.name == name), None)
 
     def fault(self, account: Account, call: Call) -> str:
-        """Return the fault this call meets, one of FAULTS, or an empty string.
-
-        It depends on seed, account, first recipient and how often the same call was made, so a
-        call repeated after a fault may get through.
-        """
+        """Return the fault this call meets, one of FAULTS, or an empty string."""
         if self._options.next_faults:
             fault, *rest = self._options.next_faults
             self.options = self._options.changed({"next_faults": rest})
+            self.faults.met[account.name, fault] += 1
             return fault
-        options = self.options_for(account.name)
-        rates = {name: getattr(options, f"fault_{name}") for name in FAULTS}
-        if not any(rates.values()):
-            return ""
-        first = call.letters[0] if call.letters else None
-        key = f"{account.name}/{first.recipient}/{first.message_id}" if first else account.name
-        draw = outcomes.draws(options.seed, "fault", key, self._count(key))[0]
-        for name, rate in rates.items():
-            if draw < rate:
-                return name
-            draw -= rate
-        return ""
-
-    def _count(self, key: str) -> int:
-        """Return how often this call was counted before."""
-        count = self._attempts.pop(key, 0)
-        self._attempts[key] = count + 1
-        if len(self._attempts) > REMEMBERED_FAULTS:
-            self._attempts.popitem(last=False)
-        return count
+        return self.faults.of(account, call, self.options_for(account.name))
 
     def keep(self, account: Account, call: Call, told: Container[str]) -> None:
         """Put the messages of an accepted call into the inbox, with all that will become of them.

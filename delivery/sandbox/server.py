@@ -69,6 +69,7 @@ class Sandbox:
         await self._pump.close()
         if self._smtp:
             self._smtp.close()
+            self._relay.hang_up()
             await self._smtp.wait_closed()
         await self._runner.cleanup()
         self._office.inbox.close()
@@ -176,9 +177,12 @@ class Sandbox:
             # The body's fields are of the wrong kind: the providers say no more than this.
             log.warning("garbled_call", extra={"kind": name}, exc_info=True)
             return _response(Answer.json(400, {"message": "Bad Request"}))
-        self._office.keep(account, call, kind.told)
+        if fault != "lost":
+            self._office.keep(account, call, kind.told)
         options = self._office.options_for(account.name)
-        await asyncio.sleep(options.hang if fault == "hang" else options.answer_latency)
+        await asyncio.sleep(options.answer_latency)
+        if fault == "hang":
+            await _be_silent(request, options.hang)
         if fault and request.transport:
             request.transport.abort()
         return _response(call.answer)
@@ -186,11 +190,20 @@ class Sandbox:
     async def _listen_smtp(self) -> asyncio.Server | None:
         if self.config.smtp_port is None:
             return None
-        relay = Relay(self._office)
+        self._relay = Relay(self._office)
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(relay.protocol, self.config.host, self.config.smtp_port)
+        protocol, host = self._relay.protocol, self.config.host
+        server = await loop.create_server(protocol, host, self.config.smtp_port)
         self.smtp_port = server.sockets[0].getsockname()[1]
         return server
+
+
+async def _be_silent(request: web.Request, seconds: float) -> None:
+    """Wait, for as long as the client does: who hung up needs no silence."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while loop.time() < until and request.transport and not request.transport.is_closing():
+        await asyncio.sleep(min(0.5, until - loop.time()))
 
 
 async def _incoming(request: web.Request, office: Office) -> Incoming:

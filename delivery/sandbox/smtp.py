@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections import OrderedDict
 from typing import Any
+from weakref import WeakSet
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -50,12 +51,13 @@ class Relay:
     def __init__(self, office: Office) -> None:
         self._office = office
         self._greylisted: OrderedDict[str, None] = OrderedDict()
+        self._open: WeakSet[SMTP] = WeakSet()
 
     def protocol(self) -> SMTP:
         """Return the protocol of one connection."""
         # AUTH is required by handle_MAIL: aiosmtpd's own option warns where there is no TLS, and
         # on a loopback port there is nobody to listen in.
-        return SMTP(
+        session = SMTP(
             self,
             data_size_limit=MAX_BYTES,
             enable_SMTPUTF8=True,
@@ -65,6 +67,14 @@ class Relay:
             ident="sandbox relay",
             loop=asyncio.get_running_loop(),
         )
+        self._open.add(session)
+        return session
+
+    def hang_up(self) -> None:
+        """Cut all connections, those that hang on purpose included."""
+        for session in list(self._open):
+            if isinstance(session.transport, asyncio.WriteTransport):
+                session.transport.abort()
 
     def authenticate(
         self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
@@ -127,9 +137,10 @@ class Relay:
         if fault in ("429", "500"):
             self._office.refusals[account.name, int(fault)] += 1
             return "421 4.7.0 Too many messages" if fault == "429" else "451 4.3.0 Try again later"
-        self._office.keep(account, call, ())
+        if fault != "lost":
+            self._office.keep(account, call, ())
         options = self._office.options_for(account.name)
-        await asyncio.sleep(options.hang if fault == "hang" else options.answer_latency)
+        await asyncio.sleep(options.answer_latency + (options.hang if fault == "hang" else 0))
         if fault and isinstance(server.transport, asyncio.WriteTransport):
             server.transport.abort()
         return f"250 2.0.0 Ok: queued as {identity}"
