@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 from delivery import journaling
@@ -22,4 +23,28 @@ def a_lease_outlives_a_call(**_: Any) -> list[CheckMessage]:
         )
         for kind in registry.KINDS.values()
         if journaling.lease_of(kind).total_seconds() <= kind.longest_call_s + RENEW_EVERY_S
+    ]
+
+
+@register()
+def nobody_is_killed_in_production(**_: Any) -> list[CheckMessage]:
+    """delivery.E002: CRASH_AT makes workers kill themselves; only a local drill wants that."""
+    if settings.LOCAL or not settings.CRASH_AT:
+        return []
+    return [
+        Error(
+            "CRASH_AT makes workers kill themselves, and this is no local installation.",
+            hint="Unset CRASH_AT and CRASH_SIGNAL.",
+            id="delivery.E002",
+        )
+    ]
+
+
+@register()
+def a_lease_has_a_second(**_: Any) -> list[CheckMessage]:
+    """delivery.E003: shorter ones take living workers for dead, and nothing gets done."""
+    return [
+        Error(f"{name} is below 1 second.", hint="The default is right.", id="delivery.E003")
+        for name in ("PREPARE_LEASE_S", "FLIGHT_LEASE_S")
+        if getattr(settings, name) < 1
     ]

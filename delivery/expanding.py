@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef
 
 from campaigns import targeting
 from campaigns.models import Campaign
+from delivery import crashing
 from delivery.models import Expansion, Message
 from emailplatform.states import InvalidTransition
 
@@ -33,6 +34,7 @@ def expand_chunk(campaign: Campaign, now: datetime) -> bool:
         first, last = expansion.cursor, campaign.audience["highest"]
         people = targeting.audience(campaign.audience).filter(pk__gt=first, pk__lte=first + CHUNK)
         expansion.queued += Message.objects.enqueue(campaign, people, now)
+        crashing.point("expanding")
         expansion.cursor = min(first + CHUNK, last)
         expansion.done_at = now if expansion.cursor >= last else None
         expansion.save()

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from typing import TypeVar
 
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
+from delivery import crashing
 from delivery.models import Handoff, Message, message_of
 from delivery.providers.base import Batch, Provider, Result, Verdict
 from delivery.querysets import FLIGHT_LEASE, Claimed, Outcome
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PATIENCE_S = 300.0
+"""How long what a provider said is kept in memory while the database is away."""
 RECORD_EVERY_S = 0.2
 """How long results of one call are gathered before they are written."""
-RENEW_EVERY_S = 10.0
+RENEW_EVERY_S = FLIGHT_LEASE.total_seconds() / 9
 """How old a lease may get while answers come: a small part of FLIGHT_LEASE."""
 RETRY_FIRST = timedelta(minutes=1)
 RETRY_MOST = timedelta(hours=4)
@@ -40,6 +50,26 @@ def lease_of(provider: Provider | type[Provider]) -> timedelta:
     return max(FLIGHT_LEASE, timedelta(seconds=provider.longest_call_s * 1.25 + RENEW_EVERY_S))
 
 
+def insist(write: Callable[[], T]) -> T:
+    """Return `write()`, tried again while the database is away, for PATIENCE_S at most.
+
+    What a provider said is nowhere else. Every write of the journal is guarded, so one that was
+    committed although nothing was heard of it changes nothing the second time. Inside a
+    transaction it is tried once: the rest of that is gone. Raises what the database said last.
+    """
+    give_up_at, pause = time.monotonic() + PATIENCE_S, 0.1
+    while True:
+        try:
+            return write()
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or time.monotonic() + pause > give_up_at:
+                raise
+            logger.warning("database_away")
+        connection.close()
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
+
+
 class Journal:
     """The results of one hand-off: one by one where each is a conversation, else in groups."""
 
@@ -57,6 +87,7 @@ class Journal:
 
     def add(self, result: Result) -> None:
         """Take one answer. Raises LeaseLost."""
+        crashing.point("answered")
         self._told.add(result.message_id)
         self.accepted += result.verdict == Verdict.ACCEPTED
         if result.verdict == Verdict.REJECTED:
@@ -69,7 +100,9 @@ class Journal:
     def write(self) -> None:
         """Write what is gathered."""
         if self._pending:
-            Message.objects.record(self.handoff.pk, self._pending, timezone.now())
+            pk, outcomes, now = self.handoff.pk, self._pending, timezone.now()
+            insist(lambda: Message.objects.record(pk, outcomes, now))
+            crashing.point("recording")
         self._pending = []
         self._written_at = time.monotonic()
 
@@ -83,6 +116,7 @@ class Journal:
         ids = sorted(self.unanswered(batch))
         self._pending += [Outcome(pk, status, error=error[:300], due_at=due_at) for pk in ids]
         self.write()
+        crashing.point("recorded")
 
     def _renew(self) -> None:
         """Keep the lease from running out. Nobody can have taken a younger one for dead."""

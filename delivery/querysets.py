@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from django.conf import settings
 from django.db import connection, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
 
-from delivery import statements
+from delivery import crashing, statements
 from subscribers.mailboxes import Mailbox
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from delivery.models import CampaignStat, Handoff, Message, ProviderAccount
     from subscribers.querysets import SubscriberQuerySet
 
-PREPARE_LEASE = timedelta(seconds=30)
+PREPARE_LEASE = timedelta(seconds=settings.PREPARE_LEASE_S)
 """To compose a batch in memory."""
-FLIGHT_LEASE = timedelta(seconds=90)
-"""For one call: connect 3 s, read 20 s, and a slow machine. Renewed while results come."""
+FLIGHT_LEASE = timedelta(seconds=settings.FLIGHT_LEASE_S)
+"""For one call and a slow machine. Renewed while results come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 },
             )
             rows = cursor.fetchall()
+            crashing.point("claiming")
             taken = [_claimed(row) for row in rows if not row[-1]]
             if taken:
                 # The key is drawn first and the row made last: to delete the row of an empty

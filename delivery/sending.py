@@ -17,8 +17,8 @@ from django.utils import timezone
 
 from campaigns import rendering
 from campaigns.models import Campaign, Content
-from delivery import composing, routing
-from delivery.journaling import Journal, LeaseLost, lease_of
+from delivery import composing, crashing, routing
+from delivery.journaling import Journal, LeaseLost, insist, lease_of
 from delivery.models import CampaignStat, Handoff, Message, ProviderAccount, Stream
 from delivery.providers.base import Batch, OutcomeUnknown, ProviderError, Rejected, Unavailable
 from delivery.querysets import Claimed, Outcome
@@ -78,15 +78,18 @@ def hand_over(handoff: Handoff, people: Sequence[Claimed]) -> None:
     campaign, account = handoff.campaign, handoff.provider
     if campaign is None:
         raise ValueError("A hand-off of a campaign is expected.")
+    crashing.point("claimed")
     composed = composing.compose(campaign, people)
     if composed.failed:
         Message.objects.record(handoff.pk, composed.failed, timezone.now())
     if not composed.batch.recipients:
         handoff.move_to(Handoff.Status.DONE, finished_at=timezone.now(), size=len(people))
         return
+    crashing.point("composed")
     if not Handoff.objects.take_off(handoff.pk, len(people), lease_of(account.provider)):
         logger.warning("handoff_lost", extra={"handoff": handoff.pk})
         return
+    crashing.point("in_flight")
     try:
         _call(handoff, account, composed.batch, people)
     except LeaseLost:
@@ -135,18 +138,18 @@ def _call(
         rest = [person for person in people if person.id in journal.unanswered(batch)]
         _refused(handoff, rest, journal.accepted, error)
     except Unavailable as error:
-        account.cool(str(error), now(), error.retry_after, is_fault=error.is_account_fault)
         journal.rest(batch, Message.Status.QUEUED, "", due_at=now())
+        account.cool(str(error), now(), error.retry_after, is_fault=error.is_account_fault)
         _close(handoff, Handoff.Status.REFUSED, journal.accepted, error)
     except OutcomeUnknown as error:
-        account.cool(str(error), now())
         journal.rest(batch, Message.Status.UNKNOWN, str(error))
+        account.cool(str(error), now())
         _close(handoff, Handoff.Status.UNKNOWN, journal.accepted, error)
     else:
-        if account.failures:
-            account.warm()
         journal.rest(batch, Message.Status.UNKNOWN, "The provider's answer did not name it.")
         _close(handoff, Handoff.Status.DONE, journal.accepted, None)
+        if account.failures:
+            account.warm()
     if journal.rejected:
         _pause_if_hopeless(handoff, journal.rejected)
 
@@ -183,6 +186,7 @@ def _split(
             passed = Message.objects.pass_on(handoff.pk, half.pk, [each.id for each in some])
             if passed != len(some):
                 raise LeaseLost
+            crashing.point("splitting")
             halves.append((half, some))
         if not _close(handoff, Handoff.Status.REFUSED, accepted, error):
             raise LeaseLost
@@ -216,4 +220,5 @@ def _pause(campaign: Campaign, why: str) -> None:
 
 def _close(handoff: Handoff, status: str, accepted: int, error: ProviderError | None) -> bool:
     """End a hand-off; False: the sweeper did."""
-    return Handoff.objects.close(handoff.pk, status, accepted, str(error or "")[:300])
+    words = str(error or "")[:300]
+    return insist(lambda: Handoff.objects.close(handoff.pk, status, accepted, words))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -41,6 +42,18 @@ def whole(name: str, default: int) -> int:
         return int(value)
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} is {value!r}; use a whole number.") from error
+
+
+def seconds(name: str, default: float) -> float:
+    """Return the variable as a number of seconds above zero."""
+    value = text(name, str(default))
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise ImproperlyConfigured(f"{name} is {value!r}; use seconds, such as 30 or 2.5.")
+    return number
 
 
 def words(name: str, default: str = "") -> list[str]:

@@ -207,9 +207,23 @@ TICK_S = env.whole("TICK_S", 2)
 """Seconds between beats, and the most a sending slice works before it makes room."""
 MESSAGE_ID_DOMAIN = env.text("MESSAGE_ID_DOMAIN", _host.hostname or "localhost")
 POSTAL_ADDRESS = env.text("POSTAL_ADDRESS", "")
-ANYMAIL = {"REQUESTS_TIMEOUT": (3.05, 20)}
+CONNECT_TIMEOUT_S = env.seconds("CONNECT_TIMEOUT_S", 3.05)
+READ_TIMEOUT_S = env.seconds("READ_TIMEOUT_S", 20)
+"""How long a provider may take to answer; after that the call is in doubt."""
+FINAL_DOT_TIMEOUT_S = env.seconds("FINAL_DOT_TIMEOUT_S", 60)
+"""The same for a mail server that has a whole message: filters in a relay work in that time."""
+ANYMAIL = {"REQUESTS_TIMEOUT": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-EMAIL_TIMEOUT = 20
+EMAIL_TIMEOUT = READ_TIMEOUT_S
+PREPARE_LEASE_S = env.seconds("PREPARE_LEASE_S", 30)
+"""To compose a batch in memory; after that its worker is taken for dead."""
+FLIGHT_LEASE_S = env.seconds("FLIGHT_LEASE_S", 90)
+"""The same for a call. One that may take longer by the time-outs above has a longer lease."""
+CRASH_AT = env.text("CRASH_AT", "")
+CRASH_SIGNAL = env.text("CRASH_SIGNAL", "KILL")
+"""Where a worker dies, and how: for drills (delivery/crashing.py)."""
+if CRASH_AT and not LOCAL:
+    raise ImproperlyConfigured("CRASH_AT kills workers: it is for LOCAL=on only. Unset it.")
 
 SANDBOX_PORT = env.whole("SANDBOX_PORT", 8025)
 SANDBOX_URL = env.text("SANDBOX_URL", f"http://127.0.0.1:{SANDBOX_PORT}" if LOCAL else "")

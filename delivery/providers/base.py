@@ -14,10 +14,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
+from django.conf import settings
+
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 3.05
-READ_TIMEOUT_S = 20.0
+CONNECT_TIMEOUT_S: float = settings.CONNECT_TIMEOUT_S
+READ_TIMEOUT_S: float = settings.READ_TIMEOUT_S
 
 
 # --- How a call can fail ---------------------------------------------------------------

@@ -24,6 +24,8 @@ import ssl
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from django.conf import settings
+
 from delivery.providers.base import (
     CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
@@ -34,8 +36,7 @@ from delivery.providers.base import (
 )
 from delivery.providers.wording import clip
 
-FINAL_DOT_TIMEOUT_S = 60.0
-"""How long to wait for the answer to a whole message; filters in a relay work in that time."""
+FINAL_DOT_TIMEOUT_S: float = settings.FINAL_DOT_TIMEOUT_S
 _OK, _WILL_FORWARD, _GO_ON = 250, 251, 354
 _CLOSING, _LOGIN_WANTED, _TOO_BIG = 421, 530, 552
 _QUEUED_AS = re.compile(r"queued as ([A-Za-z0-9-]+)", re.IGNORECASE)

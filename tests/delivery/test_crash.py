@@ -148,3 +148,24 @@ def everything_in(sandbox: Sandbox) -> list[dict]:
     while page := sandbox.messages(after=mails[-1]["id"] if mails else 0, limit=200):
         mails += page
     return mails
+
+
+def test_a_worker_goes_on_when_the_database_was_gone_for_a_moment(sandbox):
+    account_at(sandbox, "sendgrid")
+    campaign = campaign_to(PEOPLE)
+    running = worker()
+
+    for round_ in range(3):
+        wait_until_sent(round_ * 80)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+    wait_for_end(campaign)
+    running.terminate()
+
+    assert running.wait(timeout=30) == 0
+    got = Counter(mail["to"] for mail in everything_in(sandbox))
+    assert (len(got), max(got.values())) == (PEOPLE, 1)
+    assert set(Message.objects.values_list("status", flat=True)) == {"sent"}

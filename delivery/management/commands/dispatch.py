@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from campaigns import launching
@@ -14,6 +15,8 @@ from delivery import expanding, sending
 from delivery.models import Handoff
 
 _SLICE_S = 2.0
+_PAUSE_S = 1.0
+"""Between two tries when the database is away."""
 
 
 class Command(BaseCommand):
@@ -28,7 +31,15 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         while not stop.is_set():
-            sent = self._round(slice)
+            try:
+                sent = self._round(slice)
+            except (OperationalError, InterfaceError) as error:
+                if once:
+                    raise
+                self.stderr.write(f"{timezone.now():%H:%M:%S} The database is away: {error}")
+                connection.close()
+                stop.wait(_PAUSE_S)
+                continue
             if sent:
                 self.stdout.write(f"{timezone.now():%H:%M:%S} {sent} messages")
             elif once:
