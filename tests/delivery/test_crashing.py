@@ -14,6 +14,12 @@ from django.core.exceptions import ImproperlyConfigured
 from delivery import checks, crashing
 
 
+def trap_at(text: str, how: str = "KILL") -> crashing.Trap:
+    trap = crashing.read(text, how)
+    assert trap is not None
+    return trap
+
+
 def test_without_a_word_there_is_no_trap():
     assert crashing.read("") is None
     assert crashing._trap is None, "the tests themselves run without one"
@@ -21,7 +27,7 @@ def test_without_a_word_there_is_no_trap():
 
 @pytest.mark.parametrize(("text", "nth"), [("answered", 1), ("answered:3", 3)])
 def test_a_trap_is_sprung_once_at_its_turn(text, nth):
-    trap = crashing.read(text)
+    trap = trap_at(text)
 
     sprung = [trap.is_sprung() for _ in range(5)]
 
@@ -30,7 +36,7 @@ def test_a_trap_is_sprung_once_at_its_turn(text, nth):
 
 
 def test_a_trap_by_chance_is_sprung_about_as_often_as_it_says():
-    trap = crashing.read("claimed:0.2")
+    trap = trap_at("claimed:0.2")
 
     assert 100 < sum(trap.is_sprung() for _ in range(1000)) < 300
 
@@ -42,7 +48,7 @@ def test_what_is_no_place_or_no_time_is_refused_in_words(text):
 
 
 def test_a_worker_sleeps_instead_where_that_is_asked_for():
-    assert crashing.read("claimed", "STOP").signal == signal.SIGSTOP
+    assert trap_at("claimed", "STOP").signal == signal.SIGSTOP
     with pytest.raises(ImproperlyConfigured, match="CRASH_SIGNAL"):
         crashing.read("claimed", "HUP")
 

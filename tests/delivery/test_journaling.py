@@ -13,6 +13,7 @@ from django.utils import timezone
 from delivery import counting, journaling
 from delivery.models import Handoff, Message
 from delivery.providers.base import Recipient, Result, Unavailable
+from delivery.querysets import Outcome
 from delivery.sending import send_slice
 from tests import make, scripted
 from tests.scripted import Scripted
@@ -42,7 +43,7 @@ def cut_us_off() -> None:
 
 def cutting_us_off_once():
     """Accept everybody; the first answer finds the database gone."""
-    told = []
+    told: list[Recipient] = []
 
     def answer(recipient: Recipient) -> Result | None:
         if not told:
@@ -104,10 +105,10 @@ def test_what_was_committed_without_an_answer_is_not_counted_twice():
     account = scripted.account()
     campaign = campaign_with(2)
     Scripted.answer[account.pk] = scripted.accept
-    record, calls = Message.objects.record, []
+    calls: list[int] = []
 
     def write() -> int:
-        written = record(handoff.pk, outcomes, timezone.now())
+        written = Message.objects.record(handoff.pk, outcomes, timezone.now())
         calls.append(written)
         if len(calls) == 1:
             cut_us_off()
@@ -116,9 +117,7 @@ def test_what_was_committed_without_an_answer_is_not_counted_twice():
 
     handoff = make.handoff(campaign, account, status="in_flight")
     Message.objects.update(status="sending", handoff=handoff, provider=account)
-    outcomes = [
-        journaling.Outcome(pk, "sent") for pk in Message.objects.values_list("pk", flat=True)
-    ]
+    outcomes = [Outcome(pk, "sent") for pk in Message.objects.values_list("pk", flat=True)]
 
     journaling.insist(write)
 
