@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 from django.conf import settings
+
+from delivery.providers.mail import Address, Attachment, Batch, Recipient, Skeleton
+
+__all__ = ["Address", "Attachment", "Batch", "Recipient", "Skeleton"]
+"""Handed on: who knows this contract need not know where its parts stand."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +34,30 @@ class ProviderError(Exception):
     """A provider did not simply accept a call. `str()` is a clipped, secret-free sentence."""
 
 
+class Fault(StrEnum):
+    """What was wrong with a mail that was refused for good."""
+
+    ADDRESS = "address"
+    """The recipient: no such mailbox, not an address, suppressed by the provider."""
+    CONTENT = "content"
+    """The mail: too large, spam, against a policy, a header or attachment that is not taken."""
+    OTHER = "other"
+
+
 class Rejected(ProviderError):
     """The provider will never accept this. Not accepted; do not retry, do not fail over."""
+
+    def __init__(self, message: str, *, kind: Fault = Fault.OTHER) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Unavailable(ProviderError):
     """Certainly not accepted (refused, throttled, down, wrong credentials). Fail over or wait.
 
     `retry_after` is the provider's own wish, if it said one. `is_account_fault` marks what
-    waiting cannot mend: wrong credentials, unverified sender, suspended account.
+    waiting cannot mend: wrong credentials, unverified sender, suspended account. `is_throttle`
+    says that the provider is well, but wants less of us at a time.
     """
 
     def __init__(
@@ -46,10 +66,12 @@ class Unavailable(ProviderError):
         *,
         retry_after: timedelta | None = None,
         is_account_fault: bool = False,
+        is_throttle: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.is_account_fault = is_account_fault
+        self.is_throttle = is_throttle
 
 
 class OutcomeUnknown(ProviderError):
@@ -65,67 +87,6 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-# --- What is sent ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Skeleton:
-    """A text in static parts; a person's values stand between them.
-
-    `static[i]` stands before value i, so there is one static part more than there are values.
-    """
-
-    static: tuple[str, ...]
-
-    @property
-    def size(self) -> int:
-        """How many values a person must bring."""
-        return len(self.static) - 1
-
-    def fill(self, values: Sequence[str]) -> str:
-        """Return the text of one person."""
-        pieces = [self.static[0]]
-        for value, static in zip(values, self.static[1:], strict=True):
-            pieces += (value, static)
-        return "".join(pieces)
-
-    def with_placeholders(self, placeholder: Callable[[int], str]) -> str:
-        """Return the text with `placeholder(i)` where value i belongs."""
-        return self.fill([placeholder(index) for index in range(self.size)])
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """One person of a batch. `message_id` is ours; it comes back in every event."""
-
-    message_id: str
-    email: str
-    name: str = ""
-    subject: tuple[str, ...] = ()
-    html: tuple[str, ...] = ()
-    text: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers of this person alone: List-Unsubscribe, List-Unsubscribe-Post, Message-ID."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What all recipients share, and the recipients (1 to `Provider.max_batch`)."""
-
-    from_email: str
-    from_name: str
-    subject: Skeleton
-    html: Skeleton
-    text: Skeleton
-    recipients: Sequence[Recipient]
-    reply_to: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    tag: str = ""
-    """One portable tag, [A-Za-z0-9_-]{1,64}: the campaign."""
-    track_opens: bool = False
-    track_clicks: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Result:
     """What the provider said about one recipient."""
@@ -134,6 +95,12 @@ class Result:
     verdict: Verdict
     provider_message_id: str = ""
     reason: str = ""
+    fault: Fault | None = None
+    """Of a REJECTED: what was wrong."""
+    is_throttle: bool = False
+    """Of an UNAVAILABLE: we are too fast for this mailbox or provider; it is not down."""
+    refused_copies: Mapping[str, str] = field(default_factory=dict)
+    """Copies that will not arrive although the mail was taken: why, by address."""
 
 
 # --- What comes back -------------------------------------------------------------------
@@ -266,6 +233,8 @@ class Provider(ABC):
     """The module that reads what this kind of provider tells: `<kind>_events`."""
     longest_call_s: ClassVar[float] = 2 * (CONNECT_TIMEOUT_S + READ_TIMEOUT_S)
     """How long it may take at most until the next result or the end."""
+    max_message_bytes: ClassVar[int] = 0
+    """What one mail may have at most, its files in base64; 0: the server says when it is asked."""
     answers_one_by_one: ClassVar[bool] = False
     """Each recipient is a conversation of its own (SMTP): results are recorded one by one."""
 
