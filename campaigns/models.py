@@ -160,10 +160,33 @@ class Content(models.Model):
 
     def as_source(self) -> dict[str, Any]:
         """Return the arguments of `rendering.Source`."""
-        return {
-            "subject": self.subject,
-            "preheader": self.preheader,
-            "body": self.body,
-            "format": self.format,
-            "text": self.text,
-        }
+        return _source(self)
+
+
+class TemplateVersion(models.Model):
+    """What a template said at one moment: never changed, one row per different content.
+
+    Mail sent by API refers to it, so that it can be rendered again byte for byte.
+    """
+
+    template = models.ForeignKey(Template, models.SET_NULL, null=True, db_index=False)
+    digest = models.BinaryField(max_length=32, unique=True)
+    """SHA-256 of all that follows."""
+    format = models.CharField(max_length=4, choices=Template.Format)
+    subject = models.TextField()
+    preheader = models.TextField(blank=True)
+    body = models.TextField()
+    text = models.TextField(blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"version {self.pk}"
+
+    def as_source(self) -> dict[str, Any]:
+        """Return the arguments of `rendering.Source`."""
+        return _source(self)
+
+
+def _source(row: Content | TemplateVersion) -> dict[str, Any]:
+    names = ("subject", "preheader", "body", "format", "text")
+    return {name: getattr(row, name) for name in names}

@@ -54,9 +54,16 @@ def known_names() -> list[str]:
 
 def constants_of(campaign: Campaign | None) -> dict[str, str]:
     """Return the variables that are the same for everybody in a campaign."""
+    if campaign is None:
+        return constants_for("Your company", "Preview")
+    return constants_for(campaign.from_name, campaign.name)
+
+
+def constants_for(company: str, campaign_name: str = "") -> dict[str, str]:
+    """Return the same for mail of a sender; without a campaign its name is empty."""
     return {
-        "campaign_name": campaign.name if campaign else "Preview",
-        "company": campaign.from_name if campaign else "Your company",
+        "campaign_name": campaign_name,
+        "company": company,
         "postal_address": settings.POSTAL_ADDRESS,
     }
 

@@ -31,8 +31,14 @@ def compose(campaign: Campaign, people: Sequence[Claimed]) -> Composed:
         try:
             recipients.append(_recipient(compiled, person))
         except rendering.TemplateProblem as problem:
-            failed.append(Outcome(person.id, Message.Status.FAILED, error=str(problem)[:300]))
+            failed.append(unmade(person, problem))
     return Composed(batch_of(campaign, compiled, recipients), failed)
+
+
+def unmade(person: Claimed, problem: rendering.TemplateProblem) -> Outcome:
+    """Return the outcome of a message whose mail cannot be made."""
+    fault = Message.Fault.TEMPLATE
+    return Outcome(person.id, Message.Status.FAILED, error=str(problem)[:300], fault=fault)
 
 
 def batch_of(

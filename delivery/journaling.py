@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
@@ -16,6 +17,7 @@ from delivery import crashing
 from delivery.models import Handoff, Message, message_of
 from delivery.providers.base import Batch, Provider, Result, Verdict
 from delivery.querysets import FLIGHT_LEASE, Claimed, Outcome
+from emailplatform.env import Retries
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +29,6 @@ RECORD_EVERY_S = 0.2
 """How long results of one call are gathered before they are written."""
 RENEW_EVERY_S = FLIGHT_LEASE.total_seconds() / 9
 """How old a lease may get while answers come: a small part of FLIGHT_LEASE."""
-RETRY_FIRST = timedelta(minutes=1)
-RETRY_MOST = timedelta(hours=4)
-"""Waits between tries of a mailbox that refuses for now: doubling, with a fifth of jitter."""
-MOST_DEFERRALS = 25
-"""So many tries take about three days: RFC 5321 asks for four to five, newsletters age sooner."""
 
 STATUS_OF = {
     Verdict.ACCEPTED: Message.Status.SENT,
@@ -131,16 +128,23 @@ class Journal:
             raise ValueError(f"{result.message_id!r} is no id of a message.")
         reason = result.reason[:300]
         if result.verdict == Verdict.UNAVAILABLE:
-            return deferred(pk, self._deferrals.get(pk, 0), reason, now)
+            before = self._deferrals.get(pk, 0)
+            return deferred(pk, before, reason, settings.RETRIES[self.handoff.stream], now)
         status = STATUS_OF[result.verdict]
         known_as = result.provider_message_id[:200]
-        return Outcome(pk, status, provider_message_id=known_as, error=reason)
+        fault = Message.Fault.OTHER if status == Message.Status.FAILED else ""
+        return Outcome(pk, status, provider_message_id=known_as, error=reason, fault=fault)
 
 
-def deferred(pk: int, before: int, reason: str, now: datetime) -> Outcome:
-    """Return when to try a mailbox again that refuses for now, or that it was given up."""
-    if before + 1 >= MOST_DEFERRALS:
-        error = f"Given up after {MOST_DEFERRALS} tries: {reason}"[:300]
-        return Outcome(pk, Message.Status.FAILED, error=error, is_deferral=True)
-    wait = min(RETRY_FIRST * 2 ** min(before, 10), RETRY_MOST) * random.uniform(0.8, 1.2)  # noqa: S311
-    return Outcome(pk, Message.Status.QUEUED, error=reason, due_at=now + wait, is_deferral=True)
+def deferred(pk: int, before: int, reason: str, retries: Retries, now: datetime) -> Outcome:
+    """Return when to try a mailbox again that refuses for now, or that it was given up.
+
+    Waits double from `retries.first` to `retries.longest`, with a fifth of jitter.
+    """
+    if before + 1 >= retries.tries:
+        error = f"Given up after {retries.tries} tries: {reason}"[:300]
+        fault = Message.Fault.MAILBOX
+        return Outcome(pk, Message.Status.FAILED, error=error, fault=fault, is_deferral=True)
+    wait = min(retries.first * 2 ** min(before, 20), retries.longest)
+    due_at = now + wait * random.uniform(0.8, 1.2)  # noqa: S311
+    return Outcome(pk, Message.Status.QUEUED, error=reason, due_at=due_at, is_deferral=True)

@@ -8,9 +8,11 @@ from datetime import datetime
 from campaigns import personalising
 from campaigns.models import Campaign
 from delivery import composing, routing
+from delivery.lanes import Lane
 from delivery.models import Stream
 from delivery.providers.base import Batch, OutcomeUnknown, Provider, ProviderError, Verdict
 from emailplatform.errors import DomainError
+from subscribers.mailboxes import Mailbox
 
 MARK = "[Test] "
 
@@ -30,7 +32,7 @@ def send_test(
     """
     compiled = composing.compiled_of(campaign)
     recipient = composing.recipient_of(compiled, person, personalising.TEST_MESSAGE)
-    route = routing.choose(Stream.MARKETING, campaign, now)
+    route = routing.choose(Lane(Stream.MARKETING, Mailbox.OTHER, campaign.pk), now)
     batch = composing.batch_of(campaign, compiled, [replace(recipient, email=to_email, name="")])
     first, *rest = batch.subject.static
     marked = replace(batch.subject, static=(MARK + first, *rest))

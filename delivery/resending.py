@@ -1,12 +1,14 @@
-"""Sending again, because a person decided so: what failed, and what nobody ever confirmed.
+"""Sending again: what failed, and what nobody ever confirmed.
 
-Nothing here happens by itself: for a newsletter a double is worse than a miss (design 4.1).
+For a newsletter a double is worse than a miss: a person decides. Transactional mail is sent again
+once by itself, since here a miss is worse (design 4.1).
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 
 from campaigns.models import Campaign
@@ -15,6 +17,13 @@ from delivery.querysets import MessageQuerySet
 
 UNCONFIRMED_AFTER = timedelta(hours=72)
 """Evidence about mail in doubt comes within this time, or never."""
+VERIFY_WINDOW = timedelta(seconds=60)
+"""How long transactional mail in doubt waits for evidence before it is sent again."""
+
+
+def resend_doubtful(now: datetime) -> int:
+    """Send transactional mail in doubt again, by the same provider; return how many messages."""
+    return Message.objects.send_doubtful_again(now - VERIFY_WINDOW, settings.DOUBT_RETRIES, now)
 
 
 def resend_failed(campaign: Campaign, now: datetime) -> int:

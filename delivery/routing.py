@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from campaigns.models import Campaign
+from delivery.lanes import Lane
 from delivery.models import CampaignStat, ProviderAccount
 from emailplatform.errors import DomainError
 from emailplatform.secrets import CannotDecrypt
@@ -31,15 +31,17 @@ class Route:
     reason: dict[str, Any]
 
 
-def choose(stream: str, campaign: Campaign, now: datetime) -> Route:
-    """Return the account for a campaign's next hand-off. Raises NoProvider."""
-    candidates = list(ProviderAccount.objects.usable(stream, now))
-    sent = CampaignStat.objects.sent_by_provider(campaign.pk)
+def choose(lane: Lane, now: datetime) -> Route:
+    """Return the account for a lane's next hand-off. Raises NoProvider."""
+    candidates = list(ProviderAccount.objects.usable(lane.stream, now))
+    if lane.only_account:
+        candidates = [each for each in candidates if each.pk == lane.only_account]
+    sent = CampaignStat.objects.sent_by_provider(lane.campaign) if lane.campaign else {}
     random.shuffle(candidates)  # equals take turns
     candidates.sort(key=lambda account: sent.get(account.pk, 0) / account.weight)
     chosen = next((account for account in candidates if _opens(account, now)), None)
     if chosen is None:
-        raise NoProvider(explain_none(stream, now))
+        raise NoProvider(explain_none(lane.stream, now))
     reason = {
         "rule": "furthest below its share",
         "chosen": chosen.name,

@@ -17,8 +17,10 @@ from django.utils import timezone
 
 from campaigns import rendering
 from campaigns.models import Campaign, Content
-from delivery import composing, crashing, routing
+from delivery import composing, crashing, mailing, routing
+from delivery.composing import Composed
 from delivery.journaling import Journal, LeaseLost, insist, lease_of
+from delivery.lanes import Lane
 from delivery.models import CampaignStat, Handoff, Message, ProviderAccount, Stream
 from delivery.providers.base import Batch, OutcomeUnknown, ProviderError, Rejected, Unavailable
 from delivery.querysets import Claimed, Outcome
@@ -26,48 +28,56 @@ from emailplatform.states import InvalidTransition
 
 logger = logging.getLogger(__name__)
 
+ALL_STREAMS = tuple(Stream.values)
+"""The most urgent one first."""
+TURN_S = 0.5
+"""How long a lane is sent before others are looked at again."""
 HOPELESS_AFTER = 50
 """So many refused, and fewer sent: a campaign pauses itself."""
 
 
-def send_slice(seconds: float) -> int:
-    """Send marketing mail until nothing is due or `seconds` are over; return messages handled.
+def send_slice(seconds: float, streams: Sequence[str] = ALL_STREAMS) -> int:
+    """Send mail of these streams until nothing is due or `seconds` are over; return how many.
 
-    Safe in any number of threads, processes and machines.
+    What is urgent goes first, and once more between two turns of others. Safe in any number of
+    threads, processes and machines.
     """
     stop_at = time.monotonic() + seconds
     total = 0
     while time.monotonic() < stop_at:
-        lanes = Message.objects.due_lanes(timezone.now())
+        lanes = Message.objects.due_lanes(streams, timezone.now())
         random.shuffle(lanes)  # concurrent workers begin with different lanes
-        handled = sum(_send_lane(campaign, mailbox, stop_at) for campaign, mailbox in lanes)
+        lanes.sort(key=lambda lane: ALL_STREAMS.index(lane.stream))
+        handled = sum(_send_lane(lane, stop_at) for lane in lanes)
         if not handled:
             break
         total += handled
     return total
 
 
-def send_next(campaign: Campaign, mailbox: str) -> int:
+def send_next(lane: Lane, campaign: Campaign | None = None) -> int:
     """Hand over one batch of a lane; return how many messages were decided or tried.
 
     0 means: nothing is due there, or no provider can take it now (then the campaign says so).
     """
     now = timezone.now()
     try:
-        route = routing.choose(Stream.MARKETING, campaign, now)
+        route = routing.choose(lane, now)
     except routing.NoProvider as error:
-        Campaign.objects.sending().filter(pk=campaign.pk).update(problem=str(error)[:500])
+        if campaign is not None:
+            Campaign.objects.sending().filter(pk=campaign.pk).update(problem=str(error)[:500])
         return 0
     handoff = Handoff(
         provider=route.account,
         campaign=campaign,
-        stream=Stream.MARKETING,
-        mailbox=mailbox,
+        stream=lane.stream,
+        mailbox=lane.mailbox,
         reason=route.reason,
     )
-    people, left_out = Message.objects.claim(handoff, route.account.call_size, now)
+    size = route.account.call_size if campaign else 1
+    people, left_out = Message.objects.claim(handoff, lane, size, now)
     if people:
-        if campaign.problem:
+        if campaign is not None and campaign.problem:
             Campaign.objects.sending().filter(pk=campaign.pk).update(problem="")
         hand_over(handoff, people)
     return len(people) + left_out
@@ -75,11 +85,9 @@ def send_next(campaign: Campaign, mailbox: str) -> int:
 
 def hand_over(handoff: Handoff, people: Sequence[Claimed]) -> None:
     """Compose the mail of a prepared hand-off, call the provider, and record what it said."""
-    campaign, account = handoff.campaign, handoff.provider
-    if campaign is None:
-        raise ValueError("A hand-off of a campaign is expected.")
+    account = handoff.provider
     crashing.point("claimed")
-    composed = composing.compose(campaign, people)
+    composed = _compose(handoff, people)
     if composed.failed:
         Message.objects.record(handoff.pk, composed.failed, timezone.now())
     if not composed.batch.recipients:
@@ -96,14 +104,23 @@ def hand_over(handoff: Handoff, people: Sequence[Claimed]) -> None:
         logger.warning("lease_lost", extra={"handoff": handoff.pk})
 
 
-def _send_lane(campaign_pk: int, mailbox: str, stop_at: float) -> int:
+def _compose(handoff: Handoff, people: Sequence[Claimed]) -> Composed:
+    if handoff.campaign is not None:
+        return composing.compose(handoff.campaign, people)
+    [person] = people
+    return mailing.compose(person)
+
+
+def _send_lane(lane: Lane, stop_at: float) -> int:
     """Send one lane until it is empty, its turn is over, or nothing can take it."""
-    campaign = Campaign.objects.filter(pk=campaign_pk).first()
-    if campaign is None or not _can_be_made(campaign):
-        return 0
-    turn_ends = min(stop_at, time.monotonic() + 0.5)
+    campaign = None
+    if lane.campaign is not None:
+        campaign = Campaign.objects.filter(pk=lane.campaign).first()
+        if campaign is None or not _can_be_made(campaign):
+            return 0
+    turn_ends = min(stop_at, time.monotonic() + TURN_S)
     total = 0
-    while handled := send_next(campaign, mailbox):
+    while handled := send_next(lane, campaign):
         total += handled
         if time.monotonic() > turn_ends:
             break
@@ -165,10 +182,15 @@ def _refused(
             else:
                 _put_back(half, some)
         return
-    failed = [Outcome(each.id, Message.Status.FAILED, error=str(error)[:300]) for each in rest]
+    failed = [_failure(each, error) for each in rest]
     Message.objects.record(handoff.pk, failed, timezone.now())
     _close(handoff, Handoff.Status.REFUSED, accepted, error)
     _pause_if_hopeless(handoff, str(error))
+
+
+def _failure(person: Claimed, error: ProviderError) -> Outcome:
+    fault = Message.Fault.OTHER
+    return Outcome(person.id, Message.Status.FAILED, error=str(error)[:300], fault=fault)
 
 
 def _split(

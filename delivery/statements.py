@@ -7,7 +7,7 @@ WITH journal AS MATERIALIZED (
     SELECT m.id, m.subscriber_id, m.address_key, m.expires_at
     FROM delivery_message m
     WHERE m.status = 'queued' AND m.campaign_id = %(campaign)s AND m.mailbox = %(mailbox)s
-      AND m.due_at <= %(now)s
+      AND m.route = %(route)s AND m.due_at <= %(now)s
       AND EXISTS (
           SELECT 1 FROM campaigns_campaign c WHERE c.id = %(campaign)s AND c.status = 'sending'
       )
@@ -47,15 +47,128 @@ WITH journal AS MATERIALIZED (
 SELECT * FROM taken ORDER BY id
 """
 
+CLAIM_MAIL = """
+WITH journal AS MATERIALIZED (
+    SELECT nextval(pg_get_serial_sequence('delivery_handoff', 'id')) AS id
+), due AS (
+    SELECT m.id, m.address_key, m.expires_at
+    FROM delivery_message m
+    WHERE m.status = 'queued' AND m.campaign_id IS NULL AND m.stream = %(stream)s
+      AND m.mailbox = %(mailbox)s AND m.route = %(route)s AND m.due_at <= %(now)s
+    ORDER BY m.due_at, m.id
+    LIMIT %(limit)s
+    FOR UPDATE OF m SKIP LOCKED
+), judged AS MATERIALIZED (
+    SELECT due.id AS message_id,
+        CASE
+            WHEN due.expires_at <= %(now)s THEN 'too late'
+            WHEN EXISTS (
+                SELECT 1 FROM subscribers_suppression x
+                WHERE x.address_key = due.address_key AND x.reason = ANY(%(reasons)s)
+            ) THEN 'suppressed'
+            ELSE ''
+        END AS obstacle
+    FROM due
+), taken AS (
+    UPDATE delivery_message m
+    SET status = CASE j.obstacle
+            WHEN '' THEN 'sending' WHEN 'too late' THEN 'expired' ELSE 'skipped' END,
+        handoff_id = CASE j.obstacle WHEN '' THEN journal.id ELSE m.handoff_id END,
+        provider_id = CASE j.obstacle WHEN '' THEN %(provider)s ELSE m.provider_id END,
+        attempts = LEAST(m.attempts + (j.obstacle = '')::int, 32767),
+        error = j.obstacle
+    FROM judged j, journal WHERE m.id = j.message_id
+    RETURNING m.id, m.email, COALESCE(m.subscriber_id, 0) AS subscriber_id, '', '', '', '', '',
+              '{}', m.deferrals, journal.id AS drawn, j.obstacle
+)
+SELECT * FROM taken ORDER BY id
+"""
+"""As CLAIM, for mail sent by API: there is no campaign, and the person may be unknown to us."""
+
+CAMPAIGN_LANES = """
+WITH RECURSIVE lane AS (
+    SELECT first.* FROM campaigns_campaign c CROSS JOIN LATERAL (
+        SELECT m.campaign_id, m.mailbox, m.route FROM delivery_message m
+        WHERE m.status = 'queued' AND m.campaign_id = c.id
+        ORDER BY m.mailbox, m.route LIMIT 1
+    ) AS first WHERE c.status = 'sending'
+    UNION ALL
+    SELECT next.* FROM lane CROSS JOIN LATERAL (
+        SELECT m.campaign_id, m.mailbox, m.route FROM delivery_message m
+        WHERE m.status = 'queued' AND m.campaign_id = lane.campaign_id
+          AND (m.mailbox, m.route) > (lane.mailbox, lane.route)
+        ORDER BY m.mailbox, m.route LIMIT 1
+    ) AS next
+)
+SELECT 'marketing', lane.mailbox, lane.campaign_id, lane.route
+FROM lane CROSS JOIN LATERAL (
+    SELECT 1 FROM delivery_message m
+    WHERE m.status = 'queued' AND m.campaign_id = lane.campaign_id
+      AND m.mailbox = lane.mailbox AND m.route = lane.route AND m.due_at <= %(now)s
+    ORDER BY m.due_at, m.id LIMIT 1
+) AS due
+"""
+"""From lane to lane by the index, a few entries each: its prefix has as many values as lanes."""
+
+MAIL_LANES = """
+WITH RECURSIVE lane AS (
+    SELECT first.* FROM unnest(%(streams)s::text[]) AS s(stream) CROSS JOIN LATERAL (
+        SELECT m.stream, m.mailbox, m.route FROM delivery_message m
+        WHERE m.status = 'queued' AND m.campaign_id IS NULL AND m.stream = s.stream
+        ORDER BY m.mailbox, m.route LIMIT 1
+    ) AS first
+    UNION ALL
+    SELECT next.* FROM lane CROSS JOIN LATERAL (
+        SELECT m.stream, m.mailbox, m.route FROM delivery_message m
+        WHERE m.status = 'queued' AND m.campaign_id IS NULL AND m.stream = lane.stream
+          AND (m.mailbox, m.route) > (lane.mailbox, lane.route)
+        ORDER BY m.mailbox, m.route LIMIT 1
+    ) AS next
+)
+SELECT lane.stream, lane.mailbox, NULL::bigint, lane.route
+FROM lane CROSS JOIN LATERAL (
+    SELECT 1 FROM delivery_message m
+    WHERE m.status = 'queued' AND m.campaign_id IS NULL AND m.stream = lane.stream
+      AND m.mailbox = lane.mailbox AND m.route = lane.route AND m.due_at <= %(now)s
+    ORDER BY m.due_at, m.id LIMIT 1
+) AS due
+"""
+
+DOUBT_AGAIN = """
+UPDATE delivery_message m
+SET status = 'queued', route = -m.provider_id, doubts = m.doubts + 1, due_at = %(now)s,
+    handoff_id = NULL, error = ''
+FROM (
+    SELECT m.id FROM delivery_message m
+    LEFT JOIN delivery_handoff h ON h.id = m.handoff_id
+    WHERE m.status = 'unknown' AND m.campaign_id IS NULL AND m.stream <> 'marketing'
+      AND m.provider_id IS NOT NULL AND m.doubts < %(most)s AND m.expires_at > %(now)s
+      AND COALESCE(h.in_flight_at, m.created_at) < %(before)s
+    ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
+) AS doubtful
+WHERE m.id = doubtful.id AND m.status = 'unknown'
+"""
+"""The same provider, since it alone may have the first; the same ids, since they are the row's."""
+
+EXPIRE = """
+UPDATE delivery_message m SET status = 'expired', error = 'too late'
+FROM (
+    SELECT id FROM delivery_message
+    WHERE status = 'queued' AND expires_at <= %(now)s
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) AS late
+WHERE m.id = late.id AND m.status = 'queued'
+"""
+
 RECORD = """
 WITH outcome AS (
     SELECT * FROM unnest(
         %(ids)s::bigint[], %(statuses)s::text[], %(provider_ids)s::text[], %(errors)s::text[],
-        %(due)s::timestamptz[], %(deferrals)s::int[]
-    ) AS row(id, status, provider_message_id, error, due_at, deferrals)
+        %(due)s::timestamptz[], %(deferrals)s::int[], %(faults)s::text[]
+    ) AS row(id, status, provider_message_id, error, due_at, deferrals, fault)
 ), known AS (
     -- An event may have come before the answer: what was delivered was sent, whatever is said.
-    SELECT o.id, o.provider_message_id, o.error, o.due_at, o.deferrals,
+    SELECT o.id, o.provider_message_id, o.error, o.due_at, o.deferrals, o.fault,
         CASE WHEN o.status IN ('queued', 'unknown') AND COALESCE(
             m.delivered_at, m.deferred_at, m.bounced_at, m.opened_at, m.machine_opened_at,
             m.clicked_at, m.machine_clicked_at, m.unsubscribed_at, m.complained_at
@@ -64,7 +177,7 @@ WITH outcome AS (
 ), told AS (
     UPDATE delivery_message m
     SET status = o.status, provider_message_id = o.provider_message_id,
-        error = CASE o.status WHEN 'sent' THEN '' ELSE o.error END,
+        error = CASE o.status WHEN 'sent' THEN '' ELSE o.error END, fault = o.fault,
         due_at = COALESCE(o.due_at, m.due_at), deferrals = m.deferrals + o.deferrals,
         sent_at = CASE o.status WHEN 'sent' THEN %(now)s ELSE m.sent_at END
     FROM known o

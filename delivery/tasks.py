@@ -7,8 +7,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, sending
-from delivery.models import Handoff
+from delivery import expanding, resending, sending
+from delivery.models import Handoff, Message, Stream
 
 TICK_S = settings.TICK_S
 
@@ -17,13 +17,27 @@ TICK_S = settings.TICK_S
 def tick() -> None:
     """Every TICK_S (beat): wake the senders. A missed or repeated beat does no harm."""
     for _ in range(settings.SEND_WORKERS):
+        send_critical.delay()
+        send_transactional.delay()
         send_marketing.delay()
 
 
 @shared_task(expires=TICK_S)
+def send_critical() -> None:
+    """Send what is critical until nothing is due or TICK_S is over."""
+    sending.send_slice(TICK_S, [Stream.CRITICAL])
+
+
+@shared_task(expires=TICK_S)
+def send_transactional() -> None:
+    """Send what is transactional, and before it what is critical."""
+    sending.send_slice(TICK_S, [Stream.CRITICAL, Stream.TRANSACTIONAL])
+
+
+@shared_task(expires=TICK_S)
 def send_marketing() -> None:
-    """Send until nothing is due or TICK_S is over."""
-    sending.send_slice(TICK_S)
+    """Send campaigns until nothing is due or TICK_S is over."""
+    sending.send_slice(TICK_S, [Stream.MARKETING])
 
 
 @shared_task(expires=TICK_S)
@@ -38,5 +52,8 @@ def advance_campaigns() -> None:
 
 @shared_task(expires=15)
 def sweep() -> None:
-    """Put right what dead workers left."""
+    """Put right what dead workers left; send again or give up what waited long enough."""
+    now = timezone.now()
     Handoff.objects.sweep()
+    resending.resend_doubtful(now)
+    Message.objects.expire(now)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import os
 import re
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -67,3 +69,26 @@ def rate(name: str, default: str) -> str:
     if not re.fullmatch(r"[1-9]\d*/(sec|min|hour|day)", value):
         raise ImproperlyConfigured(f"{name} is {value!r}; write it like 600/min.")
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How a mailbox that refuses for now is tried again."""
+
+    first: timedelta
+    """The wait before the second try; it doubles."""
+    longest: timedelta
+    tries: int
+    """After so many it is given up."""
+
+
+def retries(name: str, default: str) -> Retries:
+    """Return the variable if it is “first wait s, longest wait s, tries”: 60,14400,25."""
+    value = text(name, default)
+    found = re.fullmatch(r"([1-9]\d*),([1-9]\d*),([1-9]\d*)", value.replace(" ", ""))
+    if not found:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}; write first wait, longest wait (seconds) and tries: 60,14400,25."
+        )
+    first, longest, tries = map(int, found.groups())
+    return Retries(timedelta(seconds=first), timedelta(seconds=longest), tries)

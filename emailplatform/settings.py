@@ -195,6 +195,8 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30.0
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TASK_ROUTES = {
+    "delivery.tasks.send_critical": {"queue": "critical"},
+    "delivery.tasks.send_transactional": {"queue": "transactional"},
     "delivery.tasks.send_marketing": {"queue": "marketing"},
     "webhooks.tasks.*": {"queue": "events"},
 }
@@ -205,6 +207,20 @@ SEND_WORKERS = env.whole("SEND_WORKERS", 2)
 """How many sending slices a tick starts per stream."""
 TICK_S = env.whole("TICK_S", 2)
 """Seconds between beats, and the most a sending slice works before it makes room."""
+RETRIES = {
+    "critical": env.retries("RETRY_CRITICAL", "5,60,20"),
+    "transactional": env.retries("RETRY_TRANSACTIONAL", "15,1800,60"),
+    "marketing": env.retries("RETRY_MARKETING", "60,14400,25"),
+}
+"""Stream -> how a mailbox that refuses for now is tried again.
+
+The marketing stream's 25 tries take about three days: RFC 5321 asks for four to five, newsletters
+age sooner. Mail of the others expires before it has used up its tries.
+"""
+DOUBT_RETRIES = env.whole("DOUBT_RETRIES", 1)
+"""How often transactional mail in doubt is sent again by itself (design 4.1); 0: never."""
+MAX_ATTACHMENTS_MB = env.whole("MAX_ATTACHMENTS_MB", 10)
+"""Of all files of one mail together, as they are before they are encoded."""
 MESSAGE_ID_DOMAIN = env.text("MESSAGE_ID_DOMAIN", _host.hostname or "localhost")
 POSTAL_ADDRESS = env.text("POSTAL_ADDRESS", "")
 CONNECT_TIMEOUT_S = env.seconds("CONNECT_TIMEOUT_S", 3.05)

@@ -104,7 +104,10 @@ class Migration(migrations.Migration):
                 (
                     "webhook_token",
                     models.CharField(
-                        default=delivery.models.accounts._token, editable=False, max_length=64, unique=True
+                        default=delivery.models.accounts._token,
+                        editable=False,
+                        max_length=64,
+                        unique=True,
                     ),
                 ),
                 ("version", models.PositiveIntegerField(default=1, editable=False)),

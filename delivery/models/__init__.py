@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from delivery.models.accounts import ProviderAccount
 from delivery.models.campaigns import CampaignStat, Expansion
+from delivery.models.mails import Attachment, Mail, Submission
 from delivery.models.messages import Handoff, Message, message_of, token_of
 from delivery.models.streams import Stream
+from delivery.models.types import MessageType
 
 __all__ = [
+    "Attachment",
     "CampaignStat",
     "Expansion",
     "Handoff",
+    "Mail",
     "Message",
+    "MessageType",
     "ProviderAccount",
     "Stream",
+    "Submission",
     "message_of",
     "token_of",
 ]

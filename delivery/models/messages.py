@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from campaigns.models import Campaign
 from delivery.models.accounts import ProviderAccount
 from delivery.models.streams import Stream
+from delivery.models.types import MessageType
 from delivery.querysets import HandoffQuerySet, MessageQuerySet
 from emailplatform.states import StatefulModel
 from subscribers.mailboxes import Mailbox
@@ -78,6 +79,15 @@ class Message(StatefulModel):
         CANCELLED = "cancelled", "Cancelled"
         EXPIRED = "expired", "Expired"
 
+    class Fault(models.TextChoices):
+        """What is wrong with a message that failed: the class of its error."""
+
+        ADDRESS = "address", "The address"
+        CONTENT = "content", "The mail itself"
+        TEMPLATE = "template", "The template"
+        MAILBOX = "mailbox", "A mailbox that kept refusing"
+        OTHER = "other", "Something else"
+
     TRANSITIONS = {
         Status.QUEUED: frozenset(
             {Status.SENDING, Status.SENT, Status.SKIPPED, Status.CANCELLED, Status.EXPIRED}
@@ -85,14 +95,19 @@ class Message(StatefulModel):
         Status.SENDING: frozenset({Status.SENT, Status.FAILED, Status.UNKNOWN, Status.QUEUED}),
         Status.UNKNOWN: frozenset({Status.SENT, Status.QUEUED}),
         Status.FAILED: frozenset({Status.QUEUED}),
+        Status.EXPIRED: frozenset({Status.QUEUED}),
     }
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, null=True, db_index=False)
+    """None: sent by API; then it has a `Mail`."""
     subscriber = models.ForeignKey(Subscriber, models.SET_NULL, null=True)
     email = models.EmailField(max_length=320)
     address_key = models.BinaryField(max_length=32)
     stream = models.CharField(max_length=20, choices=Stream, db_default=Stream.MARKETING)
     mailbox = models.CharField(max_length=10, choices=Mailbox, db_default=Mailbox.OTHER)
+    route = models.IntegerField(db_default=0)
+    """See `delivery.lanes.Lane`."""
+    type = models.ForeignKey(MessageType, models.SET_NULL, null=True, db_index=False)
     status = models.CharField(max_length=20, choices=Status, db_default=Status.QUEUED)
     due_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -100,6 +115,8 @@ class Message(StatefulModel):
     attempts = models.PositiveSmallIntegerField(db_default=0)
     deferrals = models.PositiveSmallIntegerField(db_default=0)
     """How often the mailbox refused it for now."""
+    doubts = models.PositiveSmallIntegerField(db_default=0)
+    """How often it was sent again by itself because nobody knew whether it had been sent."""
     handoff = models.ForeignKey(Handoff, models.SET_NULL, null=True, db_index=False)
     """The last one."""
     provider = models.ForeignKey(ProviderAccount, models.PROTECT, null=True, db_index=False)
@@ -107,6 +124,8 @@ class Message(StatefulModel):
     provider_message_id = models.CharField(max_length=200, blank=True, db_default="")
     error = models.CharField(max_length=300, blank=True, db_default="")
     """Why it was left out, failed, or is in doubt."""
+    fault = models.CharField(max_length=10, choices=Fault, blank=True, db_default="")
+    """Of one that failed."""
     created_at = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True, blank=True)
     delivered_at = models.DateTimeField(null=True, blank=True)
@@ -131,9 +150,24 @@ class Message(StatefulModel):
         ]
         indexes = [
             models.Index(
-                fields=["campaign", "mailbox", "due_at", "id"],
+                fields=["campaign", "mailbox", "route", "due_at", "id"],
                 name="message_due",
-                condition=Q(status="queued"),
+                condition=Q(status="queued", campaign__isnull=False),
+            ),
+            models.Index(
+                fields=["stream", "mailbox", "route", "due_at", "id"],
+                name="mail_due",
+                condition=Q(status="queued", campaign__isnull=True),
+            ),
+            models.Index(
+                fields=["expires_at"],
+                name="message_expires",
+                condition=Q(status="queued", expires_at__isnull=False),
+            ),
+            models.Index(
+                fields=["address_key", "-id"],
+                name="mail_to_address",
+                condition=Q(campaign__isnull=True),
             ),
             models.Index(
                 fields=["handoff"], name="message_in_handoff", condition=Q(status="sending")

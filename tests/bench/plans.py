@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from campaigns.models import Campaign
 from delivery import reports
-from delivery.models import Handoff, Message, ProviderAccount
+from delivery.lanes import Lane
+from delivery.models import Handoff, Message, ProviderAccount, Stream
 from tests.bench.table import say
 
 EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) "
@@ -67,10 +68,11 @@ def _change(sql: str, campaign: Campaign) -> None:
 
 def _questions(campaign: Campaign, account: ProviderAccount) -> dict[str, Callable[[], Any]]:
     now = timezone.now() + timedelta(minutes=1)
+    lane = Lane("marketing", "gmail", campaign.pk)
     handoff = Handoff(provider=account, campaign=campaign, stream="marketing", mailbox="gmail")
     return {
-        "claim of 100": lambda: Message.objects.claim(handoff, 100, now),
-        "due_lanes": lambda: Message.objects.due_lanes(now),
+        "claim of 100": lambda: Message.objects.claim(handoff, lane, 100, now),
+        "due_lanes": lambda: Message.objects.due_lanes(list(Stream.values), now),
         "is_under_way": lambda: Message.objects.is_under_way(campaign.pk),
         "progress": lambda: reports.progress(campaign, now),
     }

@@ -55,7 +55,7 @@ def test_a_worker_sleeps_instead_where_that_is_asked_for():
 
 def test_each_place_is_in_the_code_once_and_each_call_names_one():
     code = "\n".join(
-        path.read_text(encoding="utf-8") for path in (settings.BASE_DIR / "delivery").glob("*.py")
+        path.read_text(encoding="utf-8") for path in (settings.BASE_DIR / "delivery").rglob("*.py")
     )
 
     for name in crashing.POINTS:

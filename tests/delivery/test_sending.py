@@ -7,11 +7,13 @@ from datetime import timedelta
 
 import pytest
 from cryptography.fernet import Fernet
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from delivery.journaling import MOST_DEFERRALS, lease_of
+from delivery.journaling import lease_of
+from delivery.lanes import Lane
 from delivery.models import CampaignStat, Handoff, Message, ProviderAccount
 from delivery.providers import registry
 from delivery.providers.base import (
@@ -28,6 +30,8 @@ from tests import make, scripted
 from tests.scripted import Scripted
 
 pytestmark = pytest.mark.django_db
+
+TRIES = settings.RETRIES["marketing"].tries
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +197,7 @@ def test_the_reason_of_a_pause_outlives_a_look_for_providers():
     stale = Campaign.objects.get(pk=campaign.pk)
     campaign.move_to(Campaign.Status.PAUSED, problem="Paused: so it is")
 
-    send_next(stale, "gmail")
+    send_next(Lane("marketing", "gmail", stale.pk), stale)
 
     campaign.refresh_from_db()
     assert campaign.problem == "Paused: so it is"
@@ -222,7 +226,7 @@ def test_a_mailbox_that_refuses_for_now_is_tried_ever_later_and_given_up_some_da
         recipient.message_id, Verdict.UNAVAILABLE, reason="451 later"
     )
     waits = []
-    for _ in range(MOST_DEFERRALS):
+    for _ in range(TRIES):
         Message.objects.update(due_at=timezone.now())
         send_slice(5)
         waits.append((Message.objects.get().due_at - timezone.now()).total_seconds())
@@ -231,8 +235,8 @@ def test_a_mailbox_that_refuses_for_now_is_tried_ever_later_and_given_up_some_da
     assert waits[0] == pytest.approx(60, rel=0.25)
     assert waits[3] == pytest.approx(480, rel=0.25)
     assert max(waits) <= 4 * 3600 * 1.2
-    assert (message.status, message.deferrals) == ("failed", MOST_DEFERRALS)
-    assert message.error == f"Given up after {MOST_DEFERRALS} tries: 451 later"
+    assert (message.status, message.deferrals) == ("failed", TRIES)
+    assert message.error == f"Given up after {TRIES} tries: 451 later"
 
 
 def test_a_refused_batch_is_not_halved_by_a_worker_that_lost_it():

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from campaigns.models import Campaign
 from delivery import counting, sending
+from delivery.lanes import Lane
 from delivery.models import CampaignStat, Message, ProviderAccount
 from delivery.providers.base import Unavailable
 from subscribers.models import Suppression
@@ -42,12 +42,13 @@ def hear(account: ProviderAccount, message: Message, event: str, **more: Any) ->
 
 def refused_by(*accounts: ProviderAccount) -> Message:
     """Return a message that each account answered with 503, so it is queued."""
-    message = make.message(make.launched())
+    campaign = make.launched()
+    message = make.message(campaign)
     for account in accounts:
         others = ProviderAccount.objects.exclude(pk=account.pk)
         others.update(status=ProviderAccount.Status.PAUSED)
         Scripted.whole[account.pk] = scripted.raising(Unavailable("503"))
-        sending.send_next(Campaign.objects.get(), "gmail")
+        sending.send_next(Lane("marketing", "gmail", campaign.pk), campaign)
         others.update(status=ProviderAccount.Status.ACTIVE)
     message.refresh_from_db()
     assert (message.status, message.attempts) == ("queued", len(accounts))

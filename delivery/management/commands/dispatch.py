@@ -11,8 +11,8 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, sending
-from delivery.models import Handoff
+from delivery import expanding, resending, sending
+from delivery.models import Handoff, Message
 
 _SLICE_S = 2.0
 _PAUSE_S = 1.0
@@ -54,5 +54,7 @@ class Command(BaseCommand):
         expanding.cancel_rest()
         sent = sending.send_slice(seconds)
         Handoff.objects.sweep()
+        resending.resend_doubtful(timezone.now())
+        Message.objects.expire(timezone.now())
         expanding.finish_done(timezone.now())
         return sent

@@ -1,0 +1,23 @@
+"""Sets of messages, hand-offs, accounts and counters: the only place with their SQL.
+
+Measured plans stand in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+from delivery.querysets.accounts import ProviderAccountQuerySet
+from delivery.querysets.handoffs import FLIGHT_LEASE, PREPARE_LEASE, HandoffQuerySet
+from delivery.querysets.messages import MessageQuerySet
+from delivery.querysets.rows import Claimed, Outcome
+from delivery.querysets.stats import CampaignStatQuerySet
+
+__all__ = [
+    "FLIGHT_LEASE",
+    "PREPARE_LEASE",
+    "CampaignStatQuerySet",
+    "Claimed",
+    "HandoffQuerySet",
+    "MessageQuerySet",
+    "Outcome",
+    "ProviderAccountQuerySet",
+]

@@ -1,0 +1,73 @@
+"""The journal of hand-offs: lease, take off, close, sweep.
+
+Leases use the database's clock, so a worker with a wrong one cannot keep or lose what it claimed.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import connection, models
+from django.db.models.functions import Now
+
+from delivery import statements
+
+if TYPE_CHECKING:
+    from delivery.models import Handoff
+
+PREPARE_LEASE = timedelta(seconds=settings.PREPARE_LEASE_S)
+"""To compose a batch in memory."""
+FLIGHT_LEASE = timedelta(seconds=settings.FLIGHT_LEASE_S)
+"""For one call and a slow machine. Renewed while results come."""
+
+
+class HandoffQuerySet(models.QuerySet["Handoff"]):
+    def renew(self, pk: int, lease: timedelta = FLIGHT_LEASE) -> bool:
+        """Extend the lease of a call in flight; False: the sweeper was here, stop at once."""
+        rows = self.filter(pk=pk, status=self.model.Status.IN_FLIGHT)
+        return bool(rows.update(lease_until=Now() + lease))
+
+    def prepare_again(self, refused: Handoff) -> Handoff:
+        """Create a hand-off for some of the people of one that was refused as a whole."""
+        return self.create(
+            provider=refused.provider,
+            campaign=refused.campaign,
+            stream=refused.stream,
+            mailbox=refused.mailbox,
+            reason={**refused.reason, "rule": "half of a refused call", "refused": refused.pk},
+            lease_until=Now() + PREPARE_LEASE,
+        )
+
+    def close(self, pk: int, status: str, accepted: int, error: str) -> bool:
+        """End an open hand-off with how it went; False if it was ended already."""
+        rows = self.filter(pk=pk, status__in=self.model.sources_of(status))
+        return bool(rows.update(status=status, accepted=accepted, error=error, finished_at=Now()))
+
+    def take_off(self, pk: int, size: int, lease: timedelta = FLIGHT_LEASE) -> bool:
+        """Say durably that the call begins now; False: the lease ran out and nothing may be sent.
+
+        The guard is what gives a requeued message one owner (design 4.1, step 3).
+        """
+        rows = self.filter(pk=pk, status=self.model.Status.PREPARING)
+        in_flight = self.model.Status.IN_FLIGHT
+        return bool(
+            rows.update(
+                status=in_flight,
+                size=size,
+                in_flight_at=Now(),
+                lease_until=Now() + lease,
+            )
+        )
+
+    def sweep(self) -> tuple[int, int]:
+        """Close hand-offs whose worker died; return how many messages are (queued again, in doubt).
+
+        `preparing`: nothing left the machine, so they are queued. `in_flight`: they may have been
+        sent, so they are in doubt and never queued again by us.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(statements.SWEEP)
+            queued, unknown = cursor.fetchone() or (0, 0)
+        return queued, unknown

@@ -1,0 +1,212 @@
+"""The queue of messages: enqueue, claim, record. `now` is the clock of what people see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import connection, models, transaction
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Coalesce, Now
+
+from delivery import crashing, statements
+from delivery.lanes import Lane
+from delivery.querysets.handoffs import PREPARE_LEASE
+from delivery.querysets.rows import Claimed, Outcome
+
+if TYPE_CHECKING:
+    from campaigns.models import Campaign
+    from delivery.models import Handoff, Message
+    from subscribers.querysets import SubscriberQuerySet
+
+STOPPING: Mapping[str, list[str]] = MappingProxyType(
+    {
+        "critical": ["bounced", "blocked"],
+        "transactional": ["bounced", "blocked", "complained"],
+        "marketing": ["bounced", "blocked", "complained", "unsubscribed"],
+    }
+)
+"""Stream -> the reasons of suppressions that stop its mail.
+
+Who took our newsletter for spam still wants to get back into the account.
+"""
+
+SECOND_LIFE = timedelta(hours=24)
+"""How long a message that was too late has when a person queues it again."""
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def enqueue(self, campaign: Campaign, audience: SubscriberQuerySet, due_at: datetime) -> int:
+        """Queue one message per person of `audience`; return how many are new.
+
+        One INSERT ... SELECT, so a million rows never pass through Python. Running it again
+        adds nobody twice: (campaign, subscriber) is unique.
+        """
+        rows = audience.order_by("pk").values_list("pk", "email", "address_key", "mailbox")
+        select, params = rows.query.sql_with_params()
+        insert = f"""
+            INSERT INTO delivery_message
+                (campaign_id, subscriber_id, email, address_key, mailbox, due_at)
+            SELECT %s, person.*, %s FROM ({select}) AS person
+            ON CONFLICT (campaign_id, subscriber_id) DO NOTHING
+        """  # noqa: S608 (the select is the ORM's)
+        with connection.cursor() as cursor:
+            cursor.execute(insert, [campaign.pk, due_at, *params])
+            return int(cursor.rowcount)
+
+    def analyse(self) -> None:
+        """Let PostgreSQL count anew: after a large expansion its plans are those of before.
+
+        It would do so itself, a minute later: too late for reports on a campaign under way.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE delivery_message")
+
+    def due_lanes(self, streams: Collection[str], now: datetime) -> list[Lane]:
+        """Return every lane of these streams with mail due now."""
+        found: list[Lane] = []
+        with connection.cursor() as cursor:
+            cursor.execute(statements.MAIL_LANES, {"streams": list(streams), "now": now})
+            found += [Lane(*row) for row in cursor.fetchall()]
+            if "marketing" in streams:
+                cursor.execute(statements.CAMPAIGN_LANES, {"now": now})
+                found += [Lane(*row) for row in cursor.fetchall()]
+        return found
+
+    def claim(
+        self, handoff: Handoff, lane: Lane, limit: int, now: datetime
+    ) -> tuple[list[Claimed], int]:
+        """Create `handoff` and take up to `limit` due messages of a lane into it.
+
+        Returns what was taken, and how many were left out for a reason found at the last moment
+        (suppressed, unsubscribed, erased, too late). Concurrent callers never get the same message
+        and never wait for each other. With nothing taken no hand-off is kept.
+        """
+        facts: dict[str, Any] = {
+            "mailbox": lane.mailbox,
+            "route": lane.route,
+            "now": now,
+            "limit": limit,
+            "provider": handoff.provider_id,
+        }
+        campaign = handoff.campaign
+        if campaign is None:
+            sql = statements.CLAIM_MAIL
+            facts |= {"stream": lane.stream, "reasons": STOPPING[lane.stream]}
+        else:
+            sql = statements.CLAIM
+            facts |= {
+                "campaign": campaign.pk,
+                "lists": campaign.audience.get("lists", []),
+                "launched_at": campaign.launched_at,
+            }
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(sql, facts)
+            rows = cursor.fetchall()
+            crashing.point("claiming")
+            taken = [_claimed(row) for row in rows if not row[-1]]
+            if taken:
+                # The key is drawn first and the row made last: to delete the row of an empty
+                # claim, PostgreSQL would look for its messages among all there are.
+                handoff.pk = rows[0][-2]
+                handoff.lease_until = Now() + PREPARE_LEASE
+                handoff.save(force_insert=True)
+        return taken, len(rows) - len(taken)
+
+    def record(self, handoff: int, outcomes: Sequence[Outcome], now: datetime) -> int:
+        """Write what became of messages of a hand-off, and count them; return how many took it.
+
+        Fenced: a message that was taken from this hand-off meanwhile is left alone, except that
+        a late "sent" settles one in doubt. Commits without waiting for the disk: should the
+        database lose it, the messages count as in doubt, never as unsent.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                statements.RECORD,
+                {
+                    "ids": [outcome.id for outcome in outcomes],
+                    "statuses": [outcome.status for outcome in outcomes],
+                    "provider_ids": [outcome.provider_message_id for outcome in outcomes],
+                    "errors": [outcome.error for outcome in outcomes],
+                    "due": [outcome.due_at for outcome in outcomes],
+                    "deferrals": [int(outcome.is_deferral) for outcome in outcomes],
+                    "faults": [outcome.fault for outcome in outcomes],
+                    "handoff": handoff,
+                    "now": now,
+                },
+            )
+            row = cursor.fetchone()
+        return row[0] if row else 0
+
+    def pass_on(self, old: int, new: int, pks: Sequence[int]) -> int:
+        """Give messages of a refused hand-off to another one; return how many went."""
+        rows = self.filter(pk__in=pks, handoff=old, status=self.model.Status.SENDING)
+        return rows.update(handoff=new)
+
+    def is_under_way(self, campaign: int) -> bool:
+        """Say whether a campaign has messages queued or being handed over."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.UNDER_WAY, {"campaign": campaign})
+            return bool(cursor.fetchone() == (True,))
+
+    def cancel_queued(self, campaign: int, limit: int) -> int:
+        """Cancel up to `limit` queued messages of a campaign; return how many."""
+        some = self.filter(campaign=campaign, status=self.model.Status.QUEUED)
+        with transaction.atomic():
+            batch = some.select_for_update(skip_locked=True).values("pk")[:limit]
+            return self.filter(pk__in=batch).update(status=self.model.Status.CANCELLED)
+
+    def in_doubt_since(self, before: datetime) -> Self:
+        """Messages in doubt about a call that began before then."""
+        began_at = Coalesce("handoff__in_flight_at", "created_at")
+        rows = self.filter(status=self.model.Status.UNKNOWN)
+        return rows.annotate(began_at=began_at).filter(began_at__lt=before)
+
+    def queue_again(self, now: datetime) -> int:
+        """Queue these failed, expired or doubtful messages once more; return how many.
+
+        Locked in the order in which reports of providers lock them, and looked at again then: who
+        was settled meanwhile is left alone. The provider stays: it may have the first mail, and
+        what it tells of it is still heard.
+        """
+        rows = self.filter(status__in=self.model.sources_of(self.model.Status.QUEUED))
+        rows = rows.exclude(status=self.model.Status.SENDING)
+        with transaction.atomic():
+            locked = rows.order_by("pk").select_for_update(of=("self",)).values("pk")
+            again = self.model._default_manager.filter(pk__in=locked)
+            status = self.model.Status.QUEUED
+            in_time = Case(
+                When(expires_at__lte=now, then=Value(now + SECOND_LIFE)), default=F("expires_at")
+            )
+            return again.update(
+                status=status,
+                due_at=now,
+                expires_at=in_time,
+                handoff=None,
+                error="",
+                fault="",
+                deferrals=0,
+            )
+
+    def send_doubtful_again(self, before: datetime, most: int, now: datetime) -> int:
+        """Queue transactional mail that is in doubt since before then once more; return how many.
+
+        Only `most` times each, only while it is not too late, and only for the same provider.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(statements.DOUBT_AGAIN, {"before": before, "most": most, "now": now})
+            return int(cursor.rowcount)
+
+    def expire(self, now: datetime, limit: int = 10_000) -> int:
+        """Give up queued messages whose time is over; return how many."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.EXPIRE, {"now": now, "limit": limit})
+            return int(cursor.rowcount)
+
+
+def _claimed(row: tuple[Any, ...]) -> Claimed:
+    *facts, attributes, deferrals, _drawn, _obstacle = row
+    return Claimed(*(*facts, json.loads(attributes), deferrals))
