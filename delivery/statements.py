@@ -183,7 +183,10 @@ WITH outcome AS (
     FROM known o
     WHERE m.id = o.id AND m.handoff_id = %(handoff)s
       AND (m.status = 'sending' OR (m.status = 'unknown' AND o.status = 'sent'))
-    RETURNING m.campaign_id, m.provider_id, m.mailbox, m.status
+    RETURNING m.id, m.campaign_id, m.provider_id, m.mailbox, m.status, m.error
+), tried AS (
+    INSERT INTO delivery_attempt (message_id, handoff_id, provider_id, status, error, at)
+    SELECT id, %(handoff)s, provider_id, status, error, %(now)s FROM told WHERE status <> 'sent'
 ), counted AS (
     INSERT INTO delivery_campaignstat (campaign_id, provider_id, mailbox, hour, sent)
     SELECT campaign_id, provider_id, mailbox, date_trunc('hour', %(now)s::timestamptz), count(*)
@@ -227,7 +230,10 @@ WITH dead AS (
         error = CASE closed.status WHEN 'refused' THEN ''
             ELSE 'No answer was seen from the provider; it may have been sent.' END
     FROM closed WHERE m.handoff_id = closed.id AND m.status = 'sending'
-    RETURNING m.status
+    RETURNING m.id, m.handoff_id, m.provider_id, m.status, m.error
+), tried AS (
+    INSERT INTO delivery_attempt (message_id, handoff_id, provider_id, status, error)
+    SELECT id, handoff_id, provider_id, status, error FROM freed
 )
 SELECT count(*) FILTER (WHERE status = 'queued'), count(*) FILTER (WHERE status = 'unknown')
 FROM freed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from delivery.models.accounts import ProviderAccount
+from delivery.models.attempts import Attempt
 from delivery.models.campaigns import CampaignStat, Expansion
 from delivery.models.mails import Attachment, Mail, Submission
 from delivery.models.messages import Handoff, Message, message_of, token_of
@@ -11,6 +12,7 @@ from delivery.models.types import MessageType
 
 __all__ = [
     "Attachment",
+    "Attempt",
     "CampaignStat",
     "Expansion",
     "Handoff",
