@@ -20,6 +20,7 @@ from delivery.providers.base import (
     CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
     Batch,
+    Fault,
     Field,
     OutcomeUnknown,
     Provider,
@@ -27,21 +28,17 @@ from delivery.providers.base import (
     Recipient,
     Rejected,
     Result,
-    Skeleton,
     Unavailable,
-    Verdict,
 )
+from delivery.providers.cargo import METADATA_KEY, message_bytes, shared_bytes, too_large
 from delivery.providers.classifying import classify
 from delivery.providers.connections import kept
+from delivery.providers.files import ReadyFile
+from delivery.providers.outcomes import Outcome, result_of, same_for_all
 from delivery.providers.planning import Call, Limits, plan
 from delivery.providers.vetting import vet
 
 TIMEOUT = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
-METADATA_KEY = "message_id"
-"""Under this name our id travels with every mail and comes back in every event."""
-
-Outcome = str | ProviderError
-"""What a provider said about one recipient: its own id for the message, or why not."""
 
 
 class Backend(Protocol):
@@ -86,7 +83,9 @@ class OneRequest(PositionalAnswers):
         return session
 
 
-_READY = frozenset({"to", "merge_data", "merge_metadata", "merge_headers"})
+_READY = frozenset(
+    {"to", "cc", "bcc", "attachments", "merge_data", "merge_metadata", "merge_headers"}
+)
 
 
 def with_ready_values(attributes: Sequence[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:
@@ -137,27 +136,36 @@ class AnymailProvider(Provider):
         """Hand over the batch in as few calls as the limits allow; see `Provider.send`."""
         vetted = vet(batch)
         yield from vetted.refused
-        calls = list(plan(vetted.batch, self.limits))
+        batch = vetted.batch
+        try:
+            self._check_size(shared_bytes(batch))
+        except Rejected as error:
+            yield from same_for_all(batch.recipients, error)
+            return
+        calls = list(plan(batch, self.limits))
+        files = [ReadyFile(one) for one in batch.attachments]
         for number, call in enumerate(calls, start=1):
             try:
-                results = self._deliver(vetted.batch, call)
+                results = self._deliver(batch, call, files)
             except OutcomeUnknown as error:
                 if number == len(calls):
                     raise
-                yield from _all(call, Verdict.UNKNOWN, error)
+                yield from same_for_all(call.recipients, error)
                 break
             except Rejected as error:
                 if len(call.recipients) > 1:
                     raise
-                results = _all(call, Verdict.REJECTED, error)
+                results = same_for_all(call.recipients, error)
             yield from results
         else:
             return
         raise Unavailable("Not tried: the call before it got no answer.")
 
-    def _deliver(self, batch: Batch, call: Call) -> list[Result]:
+    def _deliver(self, batch: Batch, call: Call, files: Sequence[ReadyFile]) -> list[Result]:
         """Make one call; return its results. Raises if it went wrong for all of its people."""
-        answer = self._call(batch, call)
+        if call.is_rendered:
+            self._check_size(message_bytes(batch, call.recipients[0]))
+        answer = self._call(batch, call, files)
         try:
             outcomes = self._outcomes(answer, len(call.recipients))
             if len(outcomes) != len(call.recipients):
@@ -169,11 +177,17 @@ class AnymailProvider(Provider):
         if len(errors) == len(outcomes):
             raise errors[0]
         return [
-            _result(person, outcome)
+            result_of(person, outcome)
             for person, outcome in zip(call.recipients, outcomes, strict=True)
         ]
 
-    def _call(self, batch: Batch, call: Call) -> Any:
+    def _check_size(self, size: int) -> None:
+        """Raise Rejected for a mail that the provider is known not to take."""
+        if size > self.max_message_bytes:
+            words = too_large(size, self.max_message_bytes, self.label)
+            raise Rejected(words, kind=Fault.CONTENT)
+
+    def _call(self, batch: Batch, call: Call, files: Sequence[ReadyFile]) -> Any:
         """Build and send one request; return the provider's answer.
 
         The verdict is raised outside of the handler, so that it does not drag along the
@@ -181,7 +195,7 @@ class AnymailProvider(Provider):
         """
         message = None
         try:
-            message = self._message(batch, call)
+            message = self._message(batch, call, files)
             with kept(self.account, self.kind, self._connect) as backend:
                 backend.send_messages([message])
             return message.anymail_status.esp_response
@@ -200,44 +214,53 @@ class AnymailProvider(Provider):
         backend.open()
         return backend
 
-    def _message(self, batch: Batch, call: Call) -> AnymailMessage:
+    def _message(self, batch: Batch, call: Call, files: Sequence[ReadyFile]) -> AnymailMessage:
         message = AnymailMessage(
             from_email=str(address_of(batch.from_name, batch.from_email)),
             to=[address_of(person.name, person.email) for person in call.recipients],
             reply_to=[batch.reply_to] if batch.reply_to else None,
             headers=dict(batch.headers),
         )
+        message.attachments = list(files)
         self._set_common(message, batch)
         if call.is_rendered:
-            self._render(message, batch, call.recipients[0])
+            [person] = call.recipients
+            set_copies(message, person)
+            self._render(message, batch, person)
         else:
             self._merge(message, batch, call.recipients)
         return message
 
     def _set_common(self, message: AnymailMessage, batch: Batch) -> None:
-        """Set what is the same for all: the tag and whether the provider tracks."""
-        message.tags = [batch.tag] if batch.tag else []
+        """Set what a provider takes for a whole call."""
         message.track_opens = batch.track_opens
         message.track_clicks = batch.track_clicks
+        if tags := batch.all_tags:
+            message.tags = tags
+        if metadata := self._metadata(batch):
+            message.metadata = metadata
 
-    def _render(self, message: AnymailMessage, batch: Batch, recipient: Recipient) -> None:
+    def _metadata(self, batch: Batch) -> dict[str, str]:
+        """Return what of the caller's own metadata the provider takes."""
+        return dict(batch.metadata)
+
+    def _render(self, message: AnymailMessage, batch: Batch, person: Recipient) -> None:
         """Set content and data of a call with one complete message."""
-        plain = Batch(
-            from_email=batch.from_email,
-            from_name=batch.from_name,
-            subject=Skeleton((batch.subject.fill(recipient.subject),)),
-            html=Skeleton((batch.html.fill(recipient.html),)),
-            text=Skeleton((batch.text.fill(recipient.text),)),
-            recipients=(),
+        set_content(
+            message,
+            batch.subject.fill(person.subject),
+            batch.html.fill(person.html),
+            batch.text.fill(person.text),
         )
-        self._merge(message, plain, [without_values(recipient)])
+        message.metadata = {**self._metadata(batch), METADATA_KEY: person.message_id}
+        message.extra_headers = {**batch.headers, **person.headers}
 
 
-def without_values(recipient: Recipient) -> Recipient:
-    """Return the recipient of a complete message: nothing is left to be merged."""
-    return Recipient(
-        recipient.message_id, recipient.email, recipient.name, headers=recipient.headers
-    )
+def set_copies(message: AnymailMessage, person: Recipient) -> None:
+    """Add everybody else whom one mail goes to."""
+    message.to += [address_of(copy.name, copy.email) for copy in person.more_to]
+    message.cc = [address_of(copy.name, copy.email) for copy in person.cc]
+    message.bcc = [address_of(copy.name, copy.email) for copy in person.bcc]
 
 
 def set_content(message: AnymailMessage, subject: str, html: str, text: str) -> None:
@@ -272,19 +295,3 @@ def merge_fields(person: Recipient) -> dict[str, str]:
 def _is_sendable(field: Field, value: str) -> bool:
     """Whether a secret can be part of a request; webhook secrets never are."""
     return field.name.startswith("webhook_") or (value.isascii() and value.isprintable())
-
-
-def _result(person: Recipient, outcome: Outcome) -> Result:
-    if isinstance(outcome, str):
-        return Result(person.message_id, Verdict.ACCEPTED, provider_message_id=outcome)
-    return Result(person.message_id, _verdict(outcome), reason=str(outcome))
-
-
-def _verdict(error: ProviderError) -> Verdict:
-    if isinstance(error, Rejected):
-        return Verdict.REJECTED
-    return Verdict.UNAVAILABLE if isinstance(error, Unavailable) else Verdict.UNKNOWN
-
-
-def _all(call: Call, verdict: Verdict, error: ProviderError) -> list[Result]:
-    return [Result(person.message_id, verdict, reason=str(error)) for person in call.recipients]

@@ -5,8 +5,9 @@
 | connection refused, DNS, connect time-out, TLS handshake or certificate | Unavailable |
 | no credentials, wrong region or address of the API, a redirect | Unavailable, account's fault |
 | 401 402 403 404 405 407; the sender refused in a 400 or 422 | Unavailable, account's fault |
-| 408 425 429 503, SES throttling, Postmark's maintenance | Unavailable, with Retry-After |
-| 400 413 422 and any other 4xx | Rejected (of a whole batch: the caller bisects) |
+| 429, SES throttling, Postmark's code 429 | Unavailable, a throttle, with Retry-After |
+| 408 425 503, Postmark's maintenance | Unavailable, with Retry-After |
+| 400 413 422 and any other 4xx | Rejected (of a whole batch: the caller bisects); `blaming` |
 | 500 502 504 and any other 5xx | OutcomeUnknown |
 | read time-out, reset or end of connection after sending | OutcomeUnknown |
 | 2xx that is cut off or cannot be read | OutcomeUnknown |
@@ -37,12 +38,15 @@ from anymail import exceptions as ax
 from botocore import exceptions as bx
 
 from delivery.providers import wording
-from delivery.providers.base import OutcomeUnknown, ProviderError, Rejected, Unavailable
+from delivery.providers.base import Fault, OutcomeUnknown, ProviderError, Rejected, Unavailable
+from delivery.providers.blaming import fault_of_answer
 
 MAX_RETRY_AFTER = timedelta(hours=24)
 
 _ACCOUNT_STATUS = frozenset({401, 402, 403, 404, 405, 407})
 _WAIT_STATUS = frozenset({408, 425, 429, 503})
+_TOO_FAST = 429
+"""A status, and a code of Postmark's."""
 
 _NOT_CONNECTED = (
     requests.ConnectTimeout,
@@ -75,12 +79,13 @@ _HANDSHAKE = re.compile(
 )
 """Reasons of an ssl.SSLError that only a handshake can have; others may come after sending."""
 
-SES_WAIT = frozenset(
+SES_TOO_FAST = frozenset(
     {
         *("TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded"),
-        *("ServiceUnavailable", "ServiceUnavailableException", "SlowDown"),
+        "SlowDown",
     }
 )
+SES_WAIT = SES_TOO_FAST | {"ServiceUnavailable", "ServiceUnavailableException"}
 SES_ACCOUNT = frozenset(
     {
         *("LimitExceededException", "AccountSuspendedException", "SendingPausedException"),
@@ -107,16 +112,17 @@ def classify(error: BaseException, *, was_posted: bool) -> ProviderError:
     if answered:
         return answered
     if isinstance(error, (ax.AnymailInvalidAddress, ax.AnymailRecipientsRefused)):
-        return Rejected("The address is not valid.")
+        return Rejected("The address is not valid.", kind=Fault.ADDRESS)
     fault = _first(chain, _MISCONFIGURED)
     if fault:
         return _misconfigured(fault)
     if _first(chain, _NOT_CONNECTED) or any(map(_is_handshake, chain)):
         return Unavailable(f"No connection to the provider: {wording.network(chain)}.")
     if isinstance(error, (ax.AnymailUnsupportedFeature, ax.AnymailSerializationError)):
-        return Rejected("The provider's API cannot carry this message.")
+        return Rejected("The provider's API cannot carry this message.", kind=Fault.CONTENT)
     if _first(chain, (bx.ParamValidationError,)):
-        return Rejected("The provider's API does not take a value of this message.")
+        words = "The provider's API does not take a value of this message."
+        return Rejected(words, kind=Fault.CONTENT)
     if not was_posted:
         return Rejected(f"The message could not be built ({type(error).__name__}).")
     return OutcomeUnknown(f"No answer after sending: {wording.network(chain)}.")
@@ -127,14 +133,16 @@ def refusal(status: int, body: Any, headers: Mapping[str, str]) -> ProviderError
 
     `body` is the decoded JSON of the answer, or its text.
     """
-    reason = _sentence(status, wording.explain(body))
+    said = wording.explain(body)
+    reason = _sentence(status, said)
     code = body.get("ErrorCode") if isinstance(body, dict) else None
     if status in _WAIT_STATUS or code in POSTMARK_WAIT:
-        return Unavailable(reason, retry_after=retry_after(headers))
+        is_throttle = _TOO_FAST in (status, code)
+        return Unavailable(reason, retry_after=retry_after(headers), is_throttle=is_throttle)
     if status in _ACCOUNT_STATUS or code in POSTMARK_ACCOUNT or _blames_sender(body):
         return Unavailable(reason, is_account_fault=True)
     if 400 <= status < 500:
-        return Rejected(reason)
+        return Rejected(reason, kind=fault_of_answer(status, said))
     if 300 <= status < 400:
         return Unavailable(f"{reason} The address of the API is wrong.", is_account_fault=True)
     return OutcomeUnknown(reason)
@@ -188,12 +196,13 @@ def _classify_ses(response: Mapping[str, Any]) -> ProviderError:
     about = response.get("ResponseMetadata", {})
     status = about.get("HTTPStatusCode", 0)
     code, text = str(fault.get("Code", "")), str(fault.get("Message", ""))
+    headers = {"Retry-After": str(about.get("HTTPHeaders", {}).get("retry-after", ""))}
     if code in SES_WAIT:
-        headers = {"Retry-After": str(about.get("HTTPHeaders", {}).get("retry-after", ""))}
-        return Unavailable(_sentence(status, f"{code}: {text}"), retry_after=retry_after(headers))
+        wait, is_throttle = retry_after(headers), code in SES_TOO_FAST
+        words = _sentence(status, f"{code}: {text}")
+        return Unavailable(words, retry_after=wait, is_throttle=is_throttle)
     if code in SES_ACCOUNT:
         return Unavailable(_sentence(status, f"{code}: {text}"), is_account_fault=True)
-    headers = {"Retry-After": str(about.get("HTTPHeaders", {}).get("retry-after", ""))}
     return refusal(status, {"message": f"{code}: {text}"}, headers)
 
 

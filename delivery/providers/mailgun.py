@@ -20,7 +20,6 @@ from delivery.providers.anymail import (
     AnymailProvider,
     Backend,
     OneRequest,
-    Outcome,
     merge_fields,
     set_content,
     set_person_data,
@@ -29,6 +28,8 @@ from delivery.providers.anymail import (
 )
 from delivery.providers.base import Batch, EventsModule, Field, Recipient, Unavailable
 from delivery.providers.defusing import defuse
+from delivery.providers.files import ReadyFile
+from delivery.providers.outcomes import Outcome
 from delivery.providers.planning import Limits
 
 _SPARK = re.compile(
@@ -40,6 +41,11 @@ _SPARK = re.compile(
 class _Payload(mailgun.MailgunPayload):  # type: ignore[misc]  # Anymail has no types.
     base_message_attrs = with_ready_values(mailgun.MailgunPayload.base_message_attrs)
     anymail_message_attrs = with_ready_values(mailgun.MailgunPayload.anymail_message_attrs)
+
+    def add_attachment(self, attachment: ReadyFile) -> None:
+        """Add a file; a " in its name would arrive as %22, which is how forms write it."""
+        attachment.name = attachment.name.replace('"', "'")
+        super().add_attachment(attachment)
 
 
 class _Backend(OneRequest, mailgun.EmailBackend):  # type: ignore[misc]
@@ -57,7 +63,10 @@ class Mailgun(AnymailProvider):
     events: ClassVar[EventsModule] = mailgun_events
     # Documented: 1,000 recipients, 25 MB "of the uncompressed body". A form can make six bytes of
     # one (a quote is \" in JSON and %5C%22 in the form), hence 4 MB. No limit for one person.
-    limits = Limits(recipients=1000, call_bytes=4_000_000, person_bytes=4_000_000)
+    limits = Limits(
+        recipients=1000, call_bytes=4_000_000, person_bytes=4_000_000, wire_bytes=25_000_000
+    )
+    max_message_bytes = 25_000_000
     fields = (
         Field("api_key", "API key", "A sending key of the domain is enough.", is_secret=True),
         Field("domain", "Sending domain", "As it is verified at Mailgun, like mg.example.com."),
@@ -100,6 +109,10 @@ class Mailgun(AnymailProvider):
         )
         set_person_data(message, _with_possible_headers(batch.recipients))
         message.merge_data = {person.email: merge_fields(person) for person in batch.recipients}
+
+    def _render(self, message: AnymailMessage, batch: Batch, person: Recipient) -> None:
+        batch = defuse(batch, [person], _SPARK)
+        super()._render(message, batch, batch.recipients[0])
 
     def _outcomes(self, answer: Any, count: int) -> Sequence[Outcome]:
         """Return the id of the call for each: one bad address would have refused the call."""

@@ -10,8 +10,10 @@ import binascii
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from email.message import MIMEPart
+from email.policy import SMTP
 
-from delivery.providers.base import Batch, Recipient, Skeleton
+from delivery.providers.base import Address, Attachment, Batch, Recipient, Skeleton
 
 MAX_LINE = 998
 """Bytes of a line without its CRLF (RFC 5322)."""
@@ -33,6 +35,13 @@ class MimeSkeleton:
             for subtype, skeleton in (("plain", batch.text), ("html", batch.html))
             if skeleton.static != ("",)
         ]
+        shown = (
+            [one for one in batch.attachments if one.content_id]
+            if batch.html.static != ("",)
+            else []
+        )
+        self._inline = [_file(one, "inline") for one in shown]
+        self._files = [_file(one, "attachment") for one in batch.attachments if one not in shown]
         self._boundary = f"=_{secrets.token_hex(16)}"
         shared = {"From": mailbox(batch.from_name, batch.from_email), "MIME-Version": "1.0"}
         if batch.reply_to:
@@ -42,33 +51,49 @@ class MimeSkeleton:
     def message(self, person: Recipient, date: str) -> bytes:
         """Return the message of one person; `date` is the text of the Date header."""
         own = {
-            "To": mailbox(person.name, person.email),
+            "To": _mailboxes([Address(person.email, person.name), *person.more_to]),
             "Subject": encode_words(self._subject.fill(person.subject)),
             "Date": date,
             **_encoded(person.headers),
         }
+        if person.cc:
+            own["Cc"] = _mailboxes(person.cc)
         if not any(name.lower() == "message-id" for name in person.headers):
             own["Message-ID"] = f"<{person.message_id}@{self._from_domain}>"
         filled = [part.fill(values) for part, values in self._with_values(person)]
-        return b"".join((*_header_lines(own), self._shared, *self._body(filled)))
+        body = self._with_files(self._text(filled))
+        end = b"" if body.endswith(b"\r\n") else b"\r\n"
+        return b"".join((*_header_lines(own), self._shared, body, end))
 
     def _with_values(self, person: Recipient) -> Iterator[tuple[_Part, Sequence[str]]]:
         for part in self._parts:
             yield part, person.html if part.subtype == "html" else person.text
 
-    def _body(self, filled: Sequence[tuple[bytes, bytes]]) -> Iterator[bytes]:
-        if len(filled) == 1:
-            head, body = filled[0]
-            yield from (head, b"\r\n", body, b"" if body.endswith(b"\r\n") else b"\r\n")
-            return
-        mark = self._boundary.encode()
-        yield b'Content-Type: multipart/alternative; boundary="' + mark + b'"\r\n'
-        if any(b"8bit" in head for head, _ in filled):
-            yield b"Content-Transfer-Encoding: 8bit\r\n"
-        yield b"\r\n"
-        for head, body in filled:
-            yield from (b"--", mark, b"\r\n", head, b"\r\n", body, b"\r\n")
-        yield from (b"--", mark, b"--\r\n")
+    def _text(self, filled: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Return the readable part, its headers first."""
+        parts = [b"\r\n".join(part) for part in filled]
+        return parts[0] if len(parts) == 1 else self._together("alternative", parts)
+
+    def _with_files(self, text: bytes) -> bytes:
+        """Return the readable part with the pictures it shows, and both with the other files."""
+        if self._inline:
+            text = self._together("related", [text, *self._inline])
+        if self._files:
+            text = self._together("mixed", [text, *self._files])
+        return text
+
+    def _together(self, subtype: str, parts: Sequence[bytes]) -> bytes:
+        mark = f"{self._boundary}{subtype[0]}".encode()
+        of = (
+            b'; type="multipart/alternative"'
+            if subtype == "related" and len(self._parts) > 1
+            else b""
+        )
+        head = [b"Content-Type: multipart/", subtype.encode(), of, b'; boundary="', mark, b'"\r\n']
+        if any(_is_8bit(part) for part in parts):
+            head.append(b"Content-Transfer-Encoding: 8bit\r\n")
+        middle = [b"\r\n--" + mark + b"\r\n" + part for part in parts]
+        return b"".join((*head, *middle, b"\r\n--", mark, b"--"))
 
 
 class _Part:
@@ -98,6 +123,33 @@ class _Part:
         if body.isascii():
             return b"7bit"
         return b"8bit" if self._is_8bit else b"quoted-printable"
+
+
+def _is_8bit(part: bytes) -> bool:
+    """Whether a part says in its head that it, or one inside it, holds 8-bit text."""
+    head = part.find(b"\r\n\r\n")
+    return part.find(b"\r\nContent-Transfer-Encoding: 8bit", 0, head) >= 0
+
+
+def _file(attachment: Attachment, disposition: str) -> bytes:
+    """Return a file as a part of a message; made once for a batch."""
+    kind, *rest = attachment.content_type.split(";")
+    maintype, _, subtype = kind.strip().partition("/")
+    part = MIMEPart(policy=SMTP)
+    part.set_content(
+        attachment.content,
+        maintype=maintype,
+        subtype=subtype,
+        disposition=disposition,
+        filename=attachment.filename,
+        cid=f"<{attachment.content_id}>" if attachment.content_id else None,
+        params=dict(one.strip().split("=", 1) for one in rest),
+    )
+    return bytes(part).removesuffix(b"\r\n")
+
+
+def _mailboxes(people: Sequence[Address]) -> str:
+    return ",\r\n ".join(mailbox(one.name, one.email) for one in people)
 
 
 def mailbox(name: str, email: str) -> str:

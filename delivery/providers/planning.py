@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from delivery.providers.base import Batch, Recipient
+from delivery.providers.cargo import encoded_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,12 @@ class Limits:
     """Of the static text and the values of all persons."""
     person_bytes: int
     """Of one person's values; who needs more is sent to alone, fully rendered."""
+    wire_bytes: int
+    """Of the whole call once it is encoded: what `call_bytes` can become, files included."""
     repeats_static: bool = False
-    """Each person's text travels complete, so the static text counts once for each."""
+    """Each person's text travels complete, so the static text and the files count for each."""
+    carries_files: bool = True
+    """Whether a call for many can hold attachments; else each of them is sent to alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,13 @@ def plan(batch: Batch, limits: Limits) -> Iterator[Call]:
     """Yield calls that together hold every recipient once, each within the limits.
 
     No address, whatever its case, is twice in one call: providers refuse that or send one mail.
+    A mail with copies is a call of its own.
     """
+    if batch.attachments and not limits.carries_files:
+        yield from (Call([person], is_rendered=True) for person in batch.recipients)
+        return
     static = size_of((*batch.subject.static, *batch.html.static, *batch.text.static))
+    static += _weight_of_files(batch, limits)
     shared, own = (0, static) if limits.repeats_static else (static, 0)
     free = limits.call_bytes - shared
     waiting: Sequence[Recipient] = batch.recipients
@@ -45,7 +55,7 @@ def plan(batch: Batch, limits: Limits) -> Iterator[Call]:
         for person in waiting:
             values = weight(person)
             size, address = values + own, person.email.lower()
-            if values > limits.person_bytes or size > free:
+            if values > limits.person_bytes or size > free or person.copies:
                 yield Call([person], is_rendered=True)
             elif address in call or size > room or len(call) == limits.recipients:
                 later.append(person)
@@ -55,6 +65,13 @@ def plan(batch: Batch, limits: Limits) -> Iterator[Call]:
         if call:
             yield Call(list(call.values()))
         waiting = later
+
+
+def _weight_of_files(batch: Batch, limits: Limits) -> int:
+    """Return how much room files take from texts: base64 does not grow on the wire, texts do."""
+    if not batch.attachments:
+        return 0
+    return encoded_bytes(batch.attachments) * limits.call_bytes // limits.wire_bytes + 1
 
 
 def weight(person: Recipient) -> int:

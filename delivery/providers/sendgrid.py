@@ -7,7 +7,7 @@ closed its test accounts and so is no longer tested there; our contract tests st
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from anymail.backends import base_requests, sendgrid
@@ -19,14 +19,19 @@ from delivery.providers.anymail import (
     AnymailProvider,
     Backend,
     OneRequest,
-    Outcome,
     merge_fields,
     set_content,
     set_person_data,
     with_ready_values,
 )
 from delivery.providers.base import Batch, EventsModule, Field, Recipient
+from delivery.providers.files import ReadyFile
+from delivery.providers.mime import encode_words
+from delivery.providers.outcomes import Outcome
 from delivery.providers.planning import Limits
+
+# Ours is the only unsubscribe: SendGrid's would add a footer and replace the header.
+_NO_FOOTER = {"tracking_settings": {"subscription_tracking": {"enable": False}}}
 
 
 class _Payload(sendgrid.SendGridPayload):  # type: ignore[misc]  # Anymail has no types.
@@ -39,6 +44,17 @@ class _Payload(sendgrid.SendGridPayload):  # type: ignore[misc]  # Anymail has n
         if email.display_name:
             found["name"] = email.display_name.replace(";", " ").replace(",", " ")
         return found
+
+    def add_attachment(self, attachment: ReadyFile) -> None:
+        """Add a file; "type" must not hold a ; so parameters are left out."""
+        file = {
+            "content": attachment.b64content,
+            "type": attachment.mimetype,
+            "filename": attachment.name,
+        }
+        if attachment.inline:
+            file |= {"disposition": "inline", "content_id": attachment.cid}
+        self.data.setdefault("attachments", []).append(file)
 
 
 class _Backend(OneRequest, sendgrid.EmailBackend):  # type: ignore[misc]
@@ -64,7 +80,10 @@ class SendGrid(AnymailProvider):
     events: ClassVar[EventsModule] = sendgrid_events
     # Documented: 1,000 recipients, 30 MB, and 10,000 bytes of substitutions for each of them.
     # JSON can triple the bytes (an umlaut is 2 in UTF-8, 6 as \u00e4), hence 9 MB.
-    limits = Limits(recipients=1000, call_bytes=9_000_000, person_bytes=10_000)
+    limits = Limits(
+        recipients=1000, call_bytes=9_000_000, person_bytes=10_000, wire_bytes=30_000_000
+    )
+    max_message_bytes = 30_000_000
     fields = (
         Field("api_key", "API key", "With the permission “Mail Send”.", is_secret=True),
         Field(
@@ -98,19 +117,34 @@ class SendGrid(AnymailProvider):
             batch.text.with_placeholders(lambda index: f"-{tag}t{index}-"),
         )
         set_person_data(message, recipients)
+        message.extra_headers = _ascii(message.extra_headers)
+        message.merge_headers = {at: _ascii(own) for at, own in message.merge_headers.items()}
         if batch.subject.size + batch.html.size + batch.text.size:
             message.merge_data = {person.email: merge_fields(person) for person in recipients}
-        message.esp_extra = {
-            "merge_field_format": f"-{tag}{{}}-",
-            # Ours is the only unsubscribe: SendGrid's would add a footer and replace the header.
-            "tracking_settings": {"subscription_tracking": {"enable": False}},
-        }
+        message.esp_extra = {"merge_field_format": f"-{tag}{{}}-", **_NO_FOOTER}
+
+    def _render(self, message: AnymailMessage, batch: Batch, person: Recipient) -> None:
+        super()._render(message, batch, person)
+        message.extra_headers = _ascii(message.extra_headers)
+        message.esp_extra = dict(_NO_FOOTER)
+
+    def _metadata(self, batch: Batch) -> dict[str, str]:
+        """Return it under names of its own: SendGrid's events mix it with their own fields."""
+        return {f"meta_{name}": value for name, value in batch.metadata.items()}
 
     def _outcomes(self, answer: Any, count: int) -> Sequence[Outcome]:
         """Return the id of the call for each: 202 says that all are accepted."""
         if answer.status_code != 202:
             raise ValueError(answer.status_code)
         return [answer.headers.get("X-Message-Id", "")] * count
+
+
+def _ascii(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers as SendGrid takes them: what is outside ASCII in encoded words."""
+    return {
+        name: value if value.isascii() else encode_words(value, folded=False)
+        for name, value in headers.items()
+    }
 
 
 def _unused_tag(batch: Batch) -> str:

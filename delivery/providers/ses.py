@@ -7,25 +7,21 @@ of the request; an entry may fail while others are sent.
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import boto3
 from anymail.backends import amazon_ses
 from anymail.message import AnymailMessage
-from botocore.config import Config
 
 from delivery.providers import ses_events
 from delivery.providers.anymail import (
-    METADATA_KEY,
     AnymailProvider,
     Backend,
-    Outcome,
     PositionalAnswers,
     merge_fields,
     set_content,
@@ -33,8 +29,6 @@ from delivery.providers.anymail import (
     without_message_id,
 )
 from delivery.providers.base import (
-    CONNECT_TIMEOUT_S,
-    READ_TIMEOUT_S,
     Account,
     Batch,
     EventsModule,
@@ -46,11 +40,16 @@ from delivery.providers.base import (
     Unavailable,
     WebhookRequest,
 )
-from delivery.providers.mime import encode_words
+from delivery.providers.blaming import fault_of_words
+from delivery.providers.cargo import METADATA_KEY
+from delivery.providers.mime import MimeSkeleton, encode_words
+from delivery.providers.outcomes import Outcome
 from delivery.providers.planning import Limits
+from delivery.providers.ses_client import client_params, session
 from delivery.providers.wording import clip
 
 _MAX_HEADER = 995
+_TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 _ACCOUNT_STATUS = frozenset(
     {
@@ -103,6 +102,22 @@ class _BulkPayload(amazon_ses.AmazonSESV2SendBulkEmailPayload):  # type: ignore[
             entry["ReplacementTags"] = tags
 
 
+class _RawPayload(amazon_ses.AmazonSESV2SendEmailPayload):  # type: ignore[misc]
+    """SendEmail of a MIME message that is written here, not by Django."""
+
+    base_message_attrs = with_ready_values(
+        amazon_ses.AmazonSESV2SendEmailPayload.base_message_attrs
+    )
+
+    def init_payload(self) -> None:
+        amazon_ses.AmazonSESBasePayload.init_payload(self)
+        self.all_recipients: list[Any] = []
+
+    def generate_raw_message(self) -> bytes:
+        raw: bytes = self.message.raw
+        return raw
+
+
 class _Backend(PositionalAnswers, amazon_ses.EmailBackend):  # type: ignore[misc]
     """Stock Anymail makes a boto3 session for each open(): 100 ms and 10 MB."""
 
@@ -110,13 +125,13 @@ class _Backend(PositionalAnswers, amazon_ses.EmailBackend):  # type: ignore[misc
 
     def open(self) -> bool:
         if self.client is None:
-            self.client = _session.client(self.client_params)
+            self.client = session.client(self.client_params)
         return False
 
     def build_message_payload(self, message: AnymailMessage, defaults: dict[str, Any]) -> Any:
         if hasattr(message, "entry_tags"):
             return _BulkPayload(message, defaults, self)
-        return super().build_message_payload(message, defaults)
+        return _RawPayload(message, defaults, self)
 
 
 class SES(AnymailProvider):
@@ -129,7 +144,14 @@ class SES(AnymailProvider):
     events: ClassVar[EventsModule] = ses_events
     # Documented: 50 destinations, 1 MB of JSON with an inline template, 262,144 characters of
     # template data. The data is JSON inside JSON, which can make four bytes of one.
-    limits = Limits(recipients=50, call_bytes=240_000, person_bytes=120_000)
+    limits = Limits(
+        recipients=50,
+        call_bytes=240_000,
+        person_bytes=120_000,
+        wire_bytes=1_000_000,
+        carries_files=False,
+    )
+    max_message_bytes = 40_000_000
     fields = (
         Field("region", "Region", "Like eu-central-1."),
         Field(
@@ -166,6 +188,10 @@ class SES(AnymailProvider):
         ),
     )
 
+    def __init__(self, account: Account) -> None:
+        super().__init__(account)
+        self._made: tuple[Batch, MimeSkeleton] | None = None
+
     def confirm(self, request: WebhookRequest) -> bool:
         """Confirm an SNS subscription of one of the account's topics; True if it was one."""
         return ses_events.confirm(self.account, request)
@@ -191,7 +217,8 @@ class SES(AnymailProvider):
             _template(batch.text, "t"),
         )
         set_content(message, *texts)
-        message.entry_tags = [_tags(batch, person) for person in recipients]
+        tags = _tags(batch)
+        message.entry_tags = [[_our_id(person), *tags] for person in recipients]
         braces = _BRACE_VALUES if any("{{b" in text for text in texts) else {}
         message.merge_data = {
             person.email: {**braces, **merge_fields(person)} for person in recipients
@@ -203,40 +230,22 @@ class SES(AnymailProvider):
             for person in recipients
         }
 
-    def _render(self, message: AnymailMessage, batch: Batch, recipient: Recipient) -> None:
+    def _render(self, message: AnymailMessage, batch: Batch, person: Recipient) -> None:
         """Make it a SendEmail of a MIME message: up to 40 MB, no template."""
-        set_content(
-            message,
-            batch.subject.fill(recipient.subject),
-            batch.html.fill(recipient.html),
-            batch.text.fill(recipient.text),
-        )
-        message.extra_headers = {**batch.headers, **without_message_id(recipient.headers)}
-        message.esp_extra = {"EmailTags": _tags(batch, recipient)}
+        skeleton = self._skeleton_of(batch)
+        message.raw = skeleton.message(person, format_datetime(datetime.now(UTC)))
+        message.esp_extra = {"EmailTags": [_our_id(person), *_tags(batch)]}
+
+    def _skeleton_of(self, batch: Batch) -> MimeSkeleton:
+        """Return what the rendered mails of a batch share, its files above all; made once."""
+        if self._made is None or self._made[0] is not batch:
+            self._made = batch, MimeSkeleton(batch, is_8bit=False)
+        return self._made[1]
 
     def _outcomes(self, answer: Any, count: int) -> Sequence[Outcome]:
         if "MessageId" in answer:
             return [str(answer["MessageId"])]
         return [_outcome(entry) for entry in answer["BulkEmailEntryResults"]]
-
-
-def client_params(account: Account) -> dict[str, Any]:
-    """Return the options of a boto3 client: one try for each call, our time-outs."""
-    keys = account["access_key_id"], account["secret_access_key"]
-    config = Config(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        retries={"total_max_attempts": 1},
-        # A third of the call's CPU, and all values are built and vetted here.
-        parameter_validation=False,
-    )
-    return {
-        "region_name": account["region"],
-        "aws_access_key_id": keys[0] or None,
-        "aws_secret_access_key": keys[1] or None,
-        "endpoint_url": account["endpoint_url"] or None,
-        "config": config,
-    }
 
 
 @lru_cache(maxsize=12)
@@ -261,10 +270,20 @@ def _header(value: str) -> str:
     return encoded
 
 
-def _tags(batch: Batch, person: Recipient) -> list[dict[str, str]]:
-    """Return the message tags, which SES gives back in its events and shows to nobody else."""
-    tags = [{"Name": METADATA_KEY, "Value": person.message_id}]
-    return [*tags, {"Name": "tag", "Value": batch.tag}] if batch.tag else tags
+def _our_id(person: Recipient) -> dict[str, str]:
+    return {"Name": METADATA_KEY, "Value": person.message_id}
+
+
+def _tags(batch: Batch) -> list[dict[str, str]]:
+    """Return the message tags, which SES gives back in its events and shows to nobody else.
+
+    Of the caller's metadata those that a tag can hold: letters, digits, _ and -, 256 of them.
+    """
+    tags = {f"tag_{number}": tag for number, tag in enumerate(batch.all_tags, start=1)}
+    if "tag_1" in tags:
+        tags = {"tag": tags.pop("tag_1"), **tags}
+    tags |= {f"meta_{name}": text for name, text in batch.metadata.items() if _TAG.fullmatch(text)}
+    return [{"Name": name, "Value": text} for name, text in tags.items()]
 
 
 def _outcome(entry: Mapping[str, Any]) -> Outcome:
@@ -276,35 +295,10 @@ def _outcome(entry: Mapping[str, Any]) -> Outcome:
 
 
 def _refusal(status: str, text: str) -> ProviderError:
-    reason = clip(f"SES: {status}: {text}" if text else f"SES: {status}")
+    said = f"SES: {status}: {text}" if text else f"SES: {status}"
+    reason = clip(said)
     if status in _WAIT_STATUS:
-        return Unavailable(reason)
+        return Unavailable(reason, is_throttle=status == "ACCOUNT_THROTTLED")
     if status in _ACCOUNT_STATUS or "not verified" in text:
         return Unavailable(reason, is_account_fault=True)
-    return Rejected(reason)
-
-
-# --- One boto3 session ------------------------------------------------------------------
-
-
-class _Session:
-    """The boto3 session of this process; making one costs 100 ms, and threads must take turns."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._session: Any = None
-
-    def client(self, params: Mapping[str, Any]) -> Any:
-        with self._lock:
-            if self._session is None:
-                self._session = boto3.session.Session()
-            return self._session.client("sesv2", **params)
-
-    def forget(self) -> None:
-        """Begin anew, in a forked child: another thread may have held the lock."""
-        self._lock = threading.Lock()
-        self._session = None
-
-
-_session = _Session()
-os.register_at_fork(after_in_child=_session.forget)
+    return Rejected(reason, kind=fault_of_words(said))

@@ -29,10 +29,11 @@ from delivery.providers.base import (
 )
 from delivery.providers.connections import kept
 from delivery.providers.mime import MimeSkeleton
+from delivery.providers.outcomes import Taken, result_of
+from delivery.providers.smtp_opening import Server
 from delivery.providers.smtp_session import (
     FINAL_DOT_TIMEOUT_S,
     Deferred,
-    Server,
     Session,
     Stale,
 )
@@ -117,13 +118,14 @@ class SMTP(Provider):
             if session.is_8bit not in composers:
                 composers[session.is_8bit] = MimeSkeleton(batch, is_8bit=session.is_8bit)
             data = composers[session.is_8bit].message(person, date)
+            copies = [copy.email for copy in person.copies]
+            sender = self._envelope_sender(batch, person)
             try:
-                queue_id = session.deliver(self._envelope_sender(batch, person), person.email, data)
-            except Deferred as error:
-                return Result(person.message_id, Verdict.UNAVAILABLE, reason=str(error))
-            except Rejected as error:
-                return Result(person.message_id, Verdict.REJECTED, reason=str(error))
-            return Result(person.message_id, Verdict.ACCEPTED, provider_message_id=queue_id)
+                receipt = session.deliver(sender, person.email, data, copies)
+            except (Deferred, Rejected) as error:
+                return result_of(person, error)
+            outcome = Taken(receipt.queue_id, receipt.refused_copies)
+            return result_of(person, outcome if outcome.refused else receipt.queue_id)
 
     def _connect(self) -> Session:
         return Session(server_of(self.account))

@@ -12,6 +12,8 @@ between our final dot and the server's answer is in doubt: RFC 5321 4.5.3.2.6, R
 | DATA | Deferred: this person | Rejected | Unavailable |
 | after the final dot | Deferred: this person | Rejected | OutcomeUnknown |
 421 means anywhere: the server closes the connection; nothing of this message was accepted.
+421 and 4.7.x say that we are too fast. Copies are RCPT TOs of the same message: one that is refused
+is told and stops nobody; the person whom the mail is for, refused, stops it for all.
 A connection that served before and is gone before the message was sent is Stale: try a new one.
 """
 
@@ -19,22 +21,30 @@ from __future__ import annotations
 
 import re
 import smtplib
-import socket
-import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from django.conf import settings
 
 from delivery.providers.base import (
-    CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
+    Fault,
     OutcomeUnknown,
     ProviderError,
     Rejected,
     Unavailable,
 )
-from delivery.providers.wording import clip
+from delivery.providers.blaming import fault_of_reply, is_throttle
+from delivery.providers.cargo import too_large
+from delivery.providers.smtp_opening import (
+    Server,
+    open_smtp,
+    read_reply,
+    sentence,
+    size_limit,
+    words_of,
+)
 
 FINAL_DOT_TIMEOUT_S: float = settings.FINAL_DOT_TIMEOUT_S
 _OK, _WILL_FORWARD, _GO_ON = 250, 251, 354
@@ -52,16 +62,13 @@ class Stale(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """Where to connect and as whom."""
+class Receipt:
+    """What a server took."""
 
-    host: str
-    port: int
-    security: str
-    """none, starttls or tls."""
-    username: str
-    password: str
-    local_hostname: str
+    queue_id: str
+    """Its own id, or '' if it tells none."""
+    refused_copies: Mapping[str, str]
+    """Why, by address."""
 
 
 class Session:
@@ -69,28 +76,42 @@ class Session:
 
     def __init__(self, server: Server) -> None:
         """Connect and log in. Raises Unavailable."""
-        self._smtp = _open(server)
+        self._smtp = open_smtp(server)
         self.is_8bit = self._smtp.has_extn("8bitmime")
         self._has_size = self._smtp.has_extn("size")
+        self.max_bytes = size_limit(self._smtp)
+        """The largest message that the server takes, or 0: it does not say."""
         self._is_pipelining = self._smtp.has_extn("pipelining")
         self._is_used = False
         self._is_dirty = False
         """The last message was refused half-way: the server still holds its envelope."""
         self._is_lost = False
 
-    def deliver(self, sender: str, recipient: str, data: bytes) -> str:
-        """Hand over one message; return the server's queue id, or '' if it tells none."""
+    def deliver(
+        self, sender: str, recipient: str, data: bytes, copies: Sequence[str] = ()
+    ) -> Receipt:
+        """Hand over one message for a person and the copies; return what the server took."""
+        if 0 < self.max_bytes < len(data):
+            raise Rejected(
+                too_large(len(data), self.max_bytes, "the mail server"), kind=Fault.CONTENT
+            )
         was_used, self._is_used = self._is_used, True
+        rcpts = [f"RCPT TO:<{address}>" for address in (recipient, *copies)]
         try:
-            self._begin(self._mail_from(sender, data), f"RCPT TO:<{recipient}>")
+            refused = self._begin(self._mail_from(sender, data), rcpts)
         except _Gone as error:
-            raise (Stale if was_used else Unavailable)(str(error)) from None
+            kind = Stale if was_used else Unavailable
+            raise kind(str(error), is_throttle=error.is_throttle) from None
         code, text = self._content(data)
         self._is_dirty = False
-        if code != 250:
-            raise _refusal(code, text)
+        if code != _OK:
+            raise _refusal(code, text, at_recipient=False)
         found = _QUEUED_AS.search(text)
-        return found.group(1) if found else ""
+        by_address = dict(zip(copies, rcpts[1:], strict=True))
+        return Receipt(
+            found.group(1) if found else "",
+            {at: refused[rcpt] for at, rcpt in by_address.items() if rcpt in refused},
+        )
 
     def close(self) -> None:
         """Say goodbye, without waiting for an answer, and hang up."""
@@ -107,21 +128,30 @@ class Session:
             options += " BODY=8BITMIME"
         return f"MAIL FROM:<{sender}>{options}"
 
-    def _begin(self, mail: str, rcpt: str) -> None:
-        """Say who writes to whom. All of it in one go if the server allows that (RFC 2920)."""
-        commands = ["RSET"] * self._is_dirty + [mail, rcpt, "DATA"]
+    def _begin(self, mail: str, rcpts: Sequence[str]) -> dict[str, str]:
+        """Say who writes to whom; return the copies' RCPT TOs that were refused, and why.
+
+        All of it goes in one go if the server allows that (RFC 2920), but never with copies: their
+        mail would have begun already when the server refuses the person whom it is for.
+        """
+        commands = ["RSET"] * self._is_dirty + [mail, *rcpts, "DATA"]
+        copies, refused_copies = frozenset(rcpts[1:]), dict[str, str]()
+        is_one_go = self._is_pipelining and not copies
         self._is_dirty = True
-        if self._is_pipelining:
+        if is_one_go:
             self._say("\r\n".join(commands))
         for number, command in enumerate(commands, start=1):
-            if not self._is_pipelining:
+            if not is_one_go:
                 self._say(command)
             code, text = self._hear(command)
             refused = _judge(command, code, text)
-            if refused:
-                if self._is_pipelining:
+            if refused and command in copies:
+                refused_copies[command] = str(refused)
+            elif refused:
+                if is_one_go:
                     self._void(len(commands) - number)
                 raise refused
+        return refused_copies
 
     def _void(self, answers: int) -> None:
         """Hear the answers to commands that a refusal has made void; end a message begun so."""
@@ -140,10 +170,10 @@ class Session:
         try:
             self._set_timeout(FINAL_DOT_TIMEOUT_S)
             self._smtp.send(data + b".\r\n")
-            answer = _read(self._smtp)
+            answer = read_reply(self._smtp)
             self._set_timeout(READ_TIMEOUT_S)
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            self._is_lost, words = True, _words(error)
+            self._is_lost, words = True, words_of(error)
             raise OutcomeUnknown(f"No answer after the message was sent: {words}.") from None
         return answer
 
@@ -156,18 +186,18 @@ class Session:
     def _hear(self, command: str) -> tuple[int, str]:
         """Return the answer to a command before the message. Raises _Gone, also for a 421."""
         try:
-            code, text = _read(self._smtp)
+            code, text = read_reply(self._smtp)
         except (smtplib.SMTPException, OSError, ValueError) as error:
             self._lose(command, error)
         if code == _CLOSING:
             self._is_lost = True
-            raise _Gone(_sentence(code, text))
+            raise _Gone(sentence(code, text), is_throttle=True)
         return code, text
 
     def _lose(self, command: str, error: Exception) -> NoReturn:
         self._is_lost = True
         at = command.partition(" ")[0]
-        raise _Gone(f"The mail server went away at {at}: {_words(error)}.") from None
+        raise _Gone(f"The mail server went away at {at}: {words_of(error)}.") from None
 
     def _set_timeout(self, seconds: float) -> None:
         sock: Any = self._smtp.sock
@@ -177,6 +207,10 @@ class Session:
 
 class _Gone(Exception):
     """The connection is lost, and nothing of the message was sent."""
+
+    def __init__(self, message: str, *, is_throttle: bool = False) -> None:
+        super().__init__(message)
+        self.is_throttle = is_throttle
 
 
 # --- What an answer means ---------------------------------------------------------------
@@ -189,103 +223,27 @@ def _judge(command: str, code: int, text: str) -> ProviderError | None:
     if command.startswith("RCPT"):
         return None if code in (_OK, _WILL_FORWARD) else _recipient_refusal(code, text)
     if command == "DATA":
-        return None if code == _GO_ON else _refusal(code, text)
+        return None if code == _GO_ON else _refusal(code, text, at_recipient=False)
     return None
 
 
 def _sender_refusal(code: int, text: str) -> ProviderError:
     if code == _TOO_BIG:
-        return Rejected(_sentence(code, text))
-    return Unavailable(_sentence(code, text), is_account_fault=code >= 500)
+        return Rejected(sentence(code, text), kind=Fault.CONTENT)
+    return Unavailable(
+        sentence(code, text), is_account_fault=code >= 500, is_throttle=is_throttle(code, text)
+    )
 
 
 def _recipient_refusal(code: int, text: str) -> ProviderError:
     if code == _LOGIN_WANTED or (code >= 500 and _ACCOUNT_AT_RCPT.search(text)):
-        return Unavailable(_sentence(code, text), is_account_fault=True)
-    return _refusal(code, text)
+        return Unavailable(sentence(code, text), is_account_fault=True)
+    return _refusal(code, text, at_recipient=True)
 
 
-def _refusal(code: int, text: str) -> ProviderError:
-    if code == _CLOSING:
-        return Unavailable(_sentence(code, text))
-    return Rejected(_sentence(code, text)) if code >= 500 else Deferred(_sentence(code, text))
-
-
-# --- Connecting -------------------------------------------------------------------------
-
-
-def _open(server: Server) -> smtplib.SMTP:
-    smtp: smtplib.SMTP | None = None
-    try:
-        smtp = _connect(server)
-        smtp.sock.settimeout(READ_TIMEOUT_S)  # type: ignore[union-attr]  # It is connected.
-        smtp.ehlo_or_helo_if_needed()
-        if server.security == "starttls":
-            smtp.starttls(context=ssl.create_default_context())
-            smtp.ehlo_or_helo_if_needed()
-        if server.username:
-            smtp.login(server.username, server.password)
-        return smtp
-    except (smtplib.SMTPException, OSError, ValueError) as error:
-        failure = _not_open(error)
-    if smtp is not None:
-        smtp.close()
-    raise failure
-
-
-def _connect(server: Server) -> smtplib.SMTP:
-    name = server.local_hostname or None
-    if server.security == "tls":
-        context = ssl.create_default_context()
-        return smtplib.SMTP_SSL(
-            server.host, server.port, name, timeout=CONNECT_TIMEOUT_S, context=context
-        )
-    return smtplib.SMTP(server.host, server.port, name, timeout=CONNECT_TIMEOUT_S)
-
-
-def _read(smtp: smtplib.SMTP) -> tuple[int, str]:
-    code, text = smtp.getreply()
-    if code < 0:
-        raise smtplib.SMTPServerDisconnected("an answer that is not SMTP")
-    return code, text.decode("utf-8", "replace")
-
-
-def _not_open(error: Exception) -> Unavailable:
-    """Return why there is no session; nothing was sent, so all of it is Unavailable."""
-    if isinstance(error, smtplib.SMTPAuthenticationError):
-        is_lasting = error.smtp_code >= 500
-        reason = _sentence(error.smtp_code, _text(error.smtp_error))
-        return Unavailable(f"Login refused. {reason}", is_account_fault=is_lasting)
-    if isinstance(error, smtplib.SMTPNotSupportedError):
-        words = "The mail server offers no STARTTLS, or no way to log in that is known here."
-        return Unavailable(words, is_account_fault=True)
-    if isinstance(error, smtplib.SMTPResponseException):
-        return Unavailable(_sentence(error.smtp_code, _text(error.smtp_error)))
-    return Unavailable(f"No connection to the mail server: {_words(error)}.")
-
-
-def _sentence(code: int, text: str) -> str:
-    return clip(f"The mail server answered {code}: {text}")
-
-
-def _text(given: bytes | str) -> str:
-    return given.decode("utf-8", "replace") if isinstance(given, bytes) else given
-
-
-def _words(error: Exception) -> str:
-    """Return what happened on the network, in our own words."""
-    for kind, words in _WORDS:
-        if isinstance(error, kind):
-            return words
-    return f"{type(error).__name__}"
-
-
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (socket.gaierror, "its name was not found (DNS)"),
-    (ConnectionRefusedError, "connection refused"),
-    (TimeoutError, "time-out"),
-    (ssl.SSLCertVerificationError, "its certificate is not valid"),
-    (ssl.SSLError, "TLS failed"),
-    (smtplib.SMTPServerDisconnected, "the connection was closed"),
-    (ConnectionError, "the connection was closed"),
-)
+def _refusal(code: int, text: str, *, at_recipient: bool) -> ProviderError:
+    words = sentence(code, text)
+    if code >= 500:
+        return Rejected(words, kind=fault_of_reply(code, text, at_recipient=at_recipient))
+    kind = Unavailable if code == _CLOSING else Deferred
+    return kind(words, is_throttle=is_throttle(code, text))

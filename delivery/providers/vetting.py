@@ -2,7 +2,8 @@
 
 A CR or LF in a header would let a stranger's name write headers of its own, and no provider's
 client library checks them all. Domains outside ASCII leave here encoded (IDNA 2008), so that all
-after this deals in ASCII addresses only.
+after this deals in ASCII addresses only. What rides along (copies, files, metadata) is looked at
+in `cargo`.
 """
 
 from __future__ import annotations
@@ -14,21 +15,25 @@ from functools import lru_cache
 
 import idna
 
-from delivery.providers.base import Batch, Recipient, Result, Skeleton, Verdict
+from delivery.providers import cargo
+from delivery.providers.base import Batch, Fault, Recipient, Result, Skeleton, Verdict
+from delivery.providers.cargo import TOKEN, Unsound, check_encodable, check_text
 
-_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-"""Control characters other than TAB, and halves of characters: never part of a header."""
-_HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,76}")
+"""A token, as RFC 7230 and all providers' pages understand it; RFC 5322 would allow more."""
+_OURS = frozenset(
+    {
+        *("from", "sender", "to", "cc", "bcc", "reply-to", "subject", "date", "return-path"),
+        *("mime-version", "content-type", "content-transfer-encoding", "content-disposition"),
+        *("content-id", "received", "dkim-signature"),
+    }
+)
+"""Headers that are written from the mail's other parts, or by servers on the way."""
 _ADDRESS = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 )
 _MAX_LOCAL, _MAX_ADDRESS = 64, 254
-
-
-class Unsound(ValueError):
-    """Something that must not be sent; `str()` says what and why, without the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,47 +51,53 @@ def vet(batch: Batch) -> Vetted:
     try:
         batch = _vet_common(batch)
     except Unsound as error:
-        return Vetted(replace(batch, recipients=()), _refuse_all(batch.recipients, str(error)))
+        return Vetted(replace(batch, recipients=()), _refuse(batch.recipients, error))
     for recipient in batch.recipients:
         try:
             sound.append(_vet_recipient(batch, recipient))
         except Unsound as error:
-            refused.append(Result(recipient.message_id, Verdict.REJECTED, reason=str(error)))
+            refused += _refuse([recipient], error)
     return Vetted(replace(batch, recipients=sound), refused)
 
 
-def ascii_address(address: str, what: str = "address") -> str:
+def ascii_address(address: str, what: str = "address", fault: Fault = Fault.ADDRESS) -> str:
     """Return the address with its domain encoded. Raises Unsound for what mail cannot carry.
 
     >>> ascii_address("ana@bücher.example")
     'ana@xn--bcher-kva.example'
     """
     if not address.isascii():
-        address = _encode_domain(address, what)
+        address = _encode_domain(address, what, fault)
     local = address.rpartition("@")[0]
     if len(local) > _MAX_LOCAL or len(address) > _MAX_ADDRESS or not _ADDRESS.fullmatch(address):
-        raise Unsound(f"The {what} is not a valid e-mail address.")
+        raise Unsound(f"The {what} is not a valid e-mail address.", fault)
     return address
 
 
-def _refuse_all(recipients: Iterable[Recipient], reason: str) -> list[Result]:
-    return [Result(person.message_id, Verdict.REJECTED, reason=reason) for person in recipients]
+def _refuse(recipients: Iterable[Recipient], error: Unsound) -> list[Result]:
+    why, fault = str(error), error.fault
+    return [
+        Result(person.message_id, Verdict.REJECTED, reason=why, fault=fault)
+        for person in recipients
+    ]
 
 
 def _vet_common(batch: Batch) -> Batch:
-    _check_text("sender's name", batch.from_name)
-    _check_text("subject", *batch.subject.static)
+    check_text("sender's name", batch.from_name)
+    check_text("subject", *batch.subject.static)
     _check_headers(batch.headers)
-    _check_encodable(*batch.html.static, *batch.text.static)
-    if batch.tag and not _TOKEN.fullmatch(batch.tag):
-        raise Unsound("The tag may hold letters, digits, _ and - only, 64 at most.")
+    check_encodable(*batch.html.static, *batch.text.static)
+    if not all(TOKEN.fullmatch(tag) for tag in batch.all_tags):
+        raise Unsound("A tag may hold letters, digits, _ and - only, 64 at most.")
     if not _has_content(batch.html) and not _has_content(batch.text):
         raise Unsound("The message has neither an HTML nor a text part.")
-    return replace(
-        batch,
-        from_email=ascii_address(batch.from_email, "sender's address"),
-        reply_to=batch.reply_to and ascii_address(batch.reply_to, "reply-to address"),
-    )
+    cargo.check_attachments(batch.attachments)
+    cargo.check_metadata(batch.metadata)
+    sender = ascii_address(batch.from_email, "sender's address", Fault.CONTENT)
+    reply_to = batch.reply_to
+    if reply_to:
+        reply_to = ascii_address(reply_to, "reply-to address", Fault.CONTENT)
+    return replace(batch, from_email=sender, reply_to=reply_to)
 
 
 def _has_content(part: Skeleton) -> bool:
@@ -94,38 +105,28 @@ def _has_content(part: Skeleton) -> bool:
 
 
 def _vet_recipient(batch: Batch, recipient: Recipient) -> Recipient:
-    if not _TOKEN.fullmatch(recipient.message_id):
+    if not TOKEN.fullmatch(recipient.message_id):
         raise Unsound("The message id may hold letters, digits, _ and - only, 64 at most.")
-    _check_text("recipient's name", recipient.name)
-    _check_text("subject", *recipient.subject)
+    check_text("recipient's name", recipient.name)
+    check_text("subject", *recipient.subject)
     _check_headers(recipient.headers)
     sizes = (len(recipient.subject), len(recipient.html), len(recipient.text))
     if sizes != (batch.subject.size, batch.html.size, batch.text.size):
         raise Unsound("The person's values do not fit the template.")
-    _check_encodable(*recipient.html, *recipient.text)
+    check_encodable(*recipient.html, *recipient.text)
     address = ascii_address(recipient.email)
-    return recipient if address == recipient.email else replace(recipient, email=address)
-
-
-def _check_text(what: str, *texts: str) -> None:
-    if _UNSAFE.search("".join(texts)):
-        raise Unsound(f"The {what} contains a line break or a control character.")
-
-
-def _check_encodable(*texts: str) -> None:
-    text = "".join(texts)
-    try:
-        _ = text.isascii() or text.encode()
-    except UnicodeEncodeError:
-        raise Unsound("The text holds half a character, which cannot be encoded.") from None
+    if address != recipient.email:
+        recipient = replace(recipient, email=address)
+    return cargo.with_sound_copies(recipient, ascii_address) if recipient.copies else recipient
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if not _is_header_name(name):
             raise Unsound("A header's name contains a character that is not allowed there.")
-        if _UNSAFE.search(value):
-            raise Unsound(f"The header {name} contains a line break or a control character.")
+        if name.lower() in _OURS:
+            raise Unsound(f"The header {name} is made of the mail's other parts; leave it out.")
+        check_text(f"header {name}", value)
 
 
 @lru_cache(maxsize=1000)
@@ -133,13 +134,12 @@ def _is_header_name(name: str) -> bool:
     return _HEADER_NAME.fullmatch(name) is not None
 
 
-def _encode_domain(address: str, what: str) -> str:
+def _encode_domain(address: str, what: str, fault: Fault) -> str:
     local, _, domain = address.rpartition("@")
     if not local.isascii():
-        raise Unsound(
-            f"The {what} has letters outside ASCII before the @; mail providers cannot carry that."
-        )
+        words = "has letters outside ASCII before the @; mail providers cannot carry that."
+        raise Unsound(f"The {what} {words}", fault)
     try:
         return f"{local}@{idna.encode(domain, uts46=True).decode('ascii')}"
     except idna.IDNAError:
-        raise Unsound(f"The domain of the {what} is not a valid name.") from None
+        raise Unsound(f"The domain of the {what} is not a valid name.", fault) from None

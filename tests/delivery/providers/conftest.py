@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from delivery.providers import connections, mailgun, postmark, sendgrid, ses, smtp_session
+from delivery.providers import (
+    connections,
+    mailgun,
+    postmark,
+    sendgrid,
+    ses_client,
+    smtp_opening,
+    smtp_session,
+)
 from tests.delivery.providers import esps
 
 
@@ -19,9 +27,10 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a silent provider half a second instead of twenty."""
     for module in (sendgrid, mailgun, postmark):
         monkeypatch.setattr(module, "TIMEOUT", (0.5, 0.5))
-    for module in (ses, smtp_session):
-        monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.5)
+    for module in (ses_client, smtp_opening, smtp_session):
         monkeypatch.setattr(module, "READ_TIMEOUT_S", 0.5)
+    for module in (ses_client, smtp_opening):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.5)
     monkeypatch.setattr(smtp_session, "FINAL_DOT_TIMEOUT_S", 0.5)
 
 

@@ -132,8 +132,14 @@ class Delivered:
     """One message that the server said 250 to, or took without saying so."""
 
     sender: str
-    recipient: str
+    recipients: list[str]
+    """Those whose RCPT TO was answered 250."""
     data: bytes
+
+    @property
+    def recipient(self) -> str:
+        [only] = self.recipients
+        return only
 
 
 @dataclass
@@ -164,7 +170,7 @@ class SmtpServer:
         with connection, connection.makefile("rb") as lines:
             if not self._answer(connection, "connect"):
                 return
-            self._envelope = ["", ""]
+            self._sender, self._recipients = "", list[str]()
             while line := lines.readline().decode().strip():
                 verb = line.split(" ")[0].upper()
                 self.verbs.append(verb)
@@ -172,8 +178,12 @@ class SmtpServer:
                     return
 
     def _take(self, connection: socket.socket, lines: Any, verb: str, line: str) -> bool:
-        if verb in ("MAIL", "RCPT"):
-            self._envelope[verb == "RCPT"] = line.partition(":")[2]
+        if verb == "RCPT":
+            return self._recipient(connection, line)
+        if verb == "MAIL":
+            self._sender, self._recipients = _bare(line), []
+        if verb == "RSET":
+            self._recipients = []
         if verb == "DATA":
             return self._data(connection, lines)
         if verb == "EHLO" and "EHLO" not in self.script:
@@ -183,6 +193,12 @@ class SmtpServer:
             return True
         return self._answer(connection, verb)
 
+    def _recipient(self, connection: socket.socket, line: str) -> bool:
+        said = self._next("RCPT")
+        if said.startswith("2"):
+            self._recipients.append(_bare(line))
+        return self._say(connection, said)
+
     def _data(self, connection: socket.socket, lines: Any) -> bool:
         said = self._next("DATA")
         if not said.startswith("354"):
@@ -191,10 +207,9 @@ class SmtpServer:
         data = b""
         while (line := lines.readline()) not in (b".\r\n", b""):
             data += line
-        sender, recipient = (part.split(">")[0].strip("<") for part in self._envelope)
         said = self._next("content")
         if not said[:1].isdigit() or said.startswith("2"):
-            self.taken.append(Delivered(sender, recipient, data))
+            self.taken.append(Delivered(self._sender, list(self._recipients), data))
         return self._say(connection, said)
 
     def _answer(self, connection: socket.socket, stage: str) -> bool:
@@ -212,6 +227,11 @@ class SmtpServer:
             return False
         connection.sendall(f"{said}\r\n".encode())
         return not said.startswith("421")
+
+
+def _bare(line: str) -> str:
+    """Return the address in a MAIL or RCPT."""
+    return line.partition("<")[2].partition(">")[0]
 
 
 # --- Running them -------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Wait for a silent provider half a second instead of twenty."""
     for kind in ("sendgrid", "mailgun", "postmark"):
         monkeypatch.setattr(f"delivery.providers.{kind}.TIMEOUT", (1, 0.5))
-    monkeypatch.setattr("delivery.providers.ses.READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("delivery.providers.ses_client.READ_TIMEOUT_S", 0.5)
     monkeypatch.setattr("delivery.providers.smtp_session.FINAL_DOT_TIMEOUT_S", 0.5)
     yield
     connections.close_all()
