@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 
 from delivery import journaling
 from delivery.journaling import RENEW_EVERY_S
 from delivery.providers import registry
+from emailplatform.errors import InvalidInput
+from emailplatform.posting import Endpoint
 
 
 @register()
@@ -48,3 +50,35 @@ def a_lease_has_a_second(**_: Any) -> list[CheckMessage]:
         for name in ("PREPARE_LEASE_S", "FLIGHT_LEASE_S")
         if getattr(settings, name) < 1
     ]
+
+
+@register()
+def alerts_can_be_told(**_: Any) -> list[CheckMessage]:
+    """delivery.E010: a webhook needs https and a secret. delivery.E011: mail needs a sender."""
+    found: list[CheckMessage] = []
+    if settings.ALERT_WEBHOOK_URL:
+        endpoint = Endpoint(settings.ALERT_WEBHOOK_URL, settings.ALERT_WEBHOOK_SECRET)
+        try:
+            endpoint.check(is_http_allowed=settings.LOCAL)
+        except InvalidInput as problem:
+            hint = "ALERT_WEBHOOK_URL needs https, and ALERT_WEBHOOK_SECRET whsec_ and base64."
+            words = f"Alerts cannot be posted to ALERT_WEBHOOK_URL. {problem}"
+            found.append(Error(words, hint=hint, id="delivery.E010"))
+    if settings.OPERATORS and not settings.ALERT_FROM:
+        found.append(
+            Error(
+                "OPERATORS are to be told of alerts, but ALERT_FROM is empty.",
+                hint="Set it to an address that a provider of yours may send from.",
+                id="delivery.E011",
+            )
+        )
+    return found
+
+
+@register(deploy=True)
+def somebody_is_told(**_: Any) -> list[CheckMessage]:
+    """delivery.W010: alerts that nobody gets are found when it is too late."""
+    if settings.OPERATORS or settings.ALERT_WEBHOOK_URL:
+        return []
+    hint = "Set OPERATORS and ALERT_FROM, or ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET."
+    return [Warning("Nobody is told of alerts.", hint=hint, id="delivery.W010")]

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, resending, sending
+from delivery import expanding, resending, sending, telling
 from delivery.models import Handoff, Message, Stream
 
 TICK_S = settings.TICK_S
@@ -57,3 +57,9 @@ def sweep() -> None:
     Handoff.objects.sweep()
     resending.resend_doubtful(now)
     Message.objects.expire(now)
+
+
+@shared_task(expires=10)
+def tell_operators() -> None:
+    """Carry alerts to operators."""
+    telling.tell(timezone.now())

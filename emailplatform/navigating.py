@@ -69,6 +69,7 @@ def groups() -> list[Group]:
                 Entry("Providers", "dns", "delivery.provideraccount"),
                 Entry("Hand-offs", "outbox", "delivery.handoff"),
                 Entry("Messages", "mail", "delivery.message"),
+                Entry("Alerts", "notifications", "delivery.alert"),
             ],
         ),
         Group("Developers", developers, is_folded=True),

@@ -26,6 +26,7 @@ _READ = [
     "delivery.provideraccount",
     "delivery.handoff",
     "delivery.message",
+    "delivery.alert",
     "webhooks.rawrequest",
     "webhooks.event",
 ]

@@ -241,6 +241,16 @@ CRASH_SIGNAL = env.text("CRASH_SIGNAL", "KILL")
 if CRASH_AT and not LOCAL:
     raise ImproperlyConfigured("CRASH_AT kills workers: it is for LOCAL=on only. Unset it.")
 
+OPERATORS = env.words("OPERATORS")
+"""Addresses that are told when something is wrong."""
+ALERT_FROM = env.text("ALERT_FROM", "")
+ALERT_WEBHOOK_URL = env.text("ALERT_WEBHOOK_URL", "")
+ALERT_WEBHOOK_SECRET = env.text("ALERT_WEBHOOK_SECRET", "")
+ALERT_EVERY_MIN = env.whole("ALERT_EVERY_MIN", 60)
+"""Of one thing that is wrong operators are told once in this time."""
+DEAD_LETTERS_ALERT = env.whole("DEAD_LETTERS_ALERT", 100)
+"""So many messages that failed for good, and nobody has looked: operators are told."""
+
 SANDBOX_PORT = env.whole("SANDBOX_PORT", 8025)
 SANDBOX_URL = env.text("SANDBOX_URL", f"http://127.0.0.1:{SANDBOX_PORT}" if LOCAL else "")
 """Where the sandbox's inbox is looked at; empty: there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from delivery.models.accounts import ProviderAccount
+from delivery.models.alerts import Alert, Notice
 from delivery.models.attempts import Attempt
 from delivery.models.campaigns import CampaignStat, Expansion
 from delivery.models.mails import Attachment, Mail, Submission
@@ -11,6 +12,7 @@ from delivery.models.streams import Stream
 from delivery.models.types import MessageType
 
 __all__ = [
+    "Alert",
     "Attachment",
     "Attempt",
     "CampaignStat",
@@ -19,6 +21,7 @@ __all__ = [
     "Mail",
     "Message",
     "MessageType",
+    "Notice",
     "ProviderAccount",
     "Stream",
     "Submission",

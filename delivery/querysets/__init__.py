@@ -6,6 +6,7 @@ Measured plans stand in docs/benchmarks.md.
 from __future__ import annotations
 
 from delivery.querysets.accounts import ProviderAccountQuerySet
+from delivery.querysets.alerts import AlertQuerySet, NoticeQuerySet
 from delivery.querysets.handoffs import FLIGHT_LEASE, PREPARE_LEASE, HandoffQuerySet
 from delivery.querysets.messages import MessageQuerySet
 from delivery.querysets.rows import Claimed, Outcome
@@ -14,10 +15,12 @@ from delivery.querysets.stats import CampaignStatQuerySet
 __all__ = [
     "FLIGHT_LEASE",
     "PREPARE_LEASE",
+    "AlertQuerySet",
     "CampaignStatQuerySet",
     "Claimed",
     "HandoffQuerySet",
     "MessageQuerySet",
+    "NoticeQuerySet",
     "Outcome",
     "ProviderAccountQuerySet",
 ]

@@ -15,9 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from delivery import reports
+from delivery import alerting, reports
 from delivery.admin.providers import cards
-from delivery.models import Message, ProviderAccount
+from delivery.models import Alert, Message, ProviderAccount
 from delivery.reports import Totals
 from emailplatform.formats import number
 from subscribers.models import Import, Subscriber
@@ -31,6 +31,8 @@ _PROVIDERS = "admin:delivery_provideraccount_changelist"
 _MESSAGES = "admin:delivery_message_changelist"
 _REQUESTS = "admin:webhooks_rawrequest_changelist"
 _MOST_COUNTED = 1000
+_MOST_ALERTS = 8
+_SAID_BELOW = (alerting.PROVIDER, alerting.CAMPAIGN, alerting.DEAD_LETTERS)
 
 
 class Attention(NamedTuple):
@@ -126,11 +128,27 @@ def _first_steps() -> list[tuple[str, str, str, bool]]:
 
 def _attention(providers: list[dict[str, Any]], now: datetime) -> list[Attention]:
     return [
+        *_about_alerts(),
         *_about_providers(providers, now),
         *_about_campaigns(),
         *_about_messages(),
         *_about_webhooks(now),
         *_about_imports(now),
+    ]
+
+
+def _about_alerts() -> list[Attention]:
+    """What is wrong now and is not said by the lines below: they know providers and campaigns."""
+    here = reverse("admin:delivery_alert_changelist")
+    return [
+        Attention(
+            "bad",
+            f"{alerting.label_of(alert.kind)}: {alert.text}",
+            alert.payload.get("url", here),
+            "Look at it",
+            alert.raised_at,
+        )
+        for alert in Alert.objects.open().exclude(kind__in=_SAID_BELOW)[:_MOST_ALERTS]
     ]
 
 

@@ -11,7 +11,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, resending, sending
+from delivery import expanding, resending, sending, telling
 from delivery.models import Handoff, Message
 
 _SLICE_S = 2.0
@@ -57,4 +57,5 @@ class Command(BaseCommand):
         resending.resend_doubtful(timezone.now())
         Message.objects.expire(timezone.now())
         expanding.finish_done(timezone.now())
+        telling.tell(timezone.now())
         return sent
