@@ -64,6 +64,7 @@ class TemplateSerializer(Strict, serializers.ModelSerializer):
             "preheader",
             "body",
             "text",
+            "variables",
             "created_at",
             "updated_at",
         ]
@@ -73,8 +74,9 @@ class TemplateSerializer(Strict, serializers.ModelSerializer):
         parts = ("format", "subject", "preheader", "body", "text")
         known = {part: getattr(self.instance or Template(), part) for part in parts}
         source = rendering.Source(**{**known, **{p: data[p] for p in parts if p in data}})
-        names, constants = personalising.known_names(), personalising.constants_of(None)
-        for problem in rendering.problems(source, names, constants):
+        variables = data.get("variables", self.instance.variables if self.instance else [])
+        names = [*personalising.known_names(), *variables]
+        for problem in rendering.problems(source, names, personalising.constants_of(None)):
             raise serializers.ValidationError({problem.part: [str(problem)]})
         return data
 

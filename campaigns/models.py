@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -31,6 +33,19 @@ class Template(models.Model):
     body = models.TextField()
     text = models.TextField(
         "plain text", blank=True, help_text="Leave empty to derive it from the body."
+    )
+    variables = ArrayField(
+        models.CharField(
+            max_length=50,
+            validators=[RegexValidator(r"^[a-z][a-z0-9_]*\Z", "Use a-z, 0-9 and _ only.")],
+        ),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text=(
+            "For mail sent by API: variables that each call brings, like reset_url, order."
+            " A template with any cannot be used for campaigns."
+        ),
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True, editable=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from campaigns import personalising, rendering
 from campaigns.models import Campaign
@@ -20,13 +21,21 @@ SAMPLE = {
 
 
 def preview(
-    source: rendering.Source, person: Subscriber | None, campaign: Campaign | None = None
+    source: rendering.Source,
+    person: Subscriber | None,
+    campaign: Campaign | None = None,
+    variables: Sequence[str] = (),
 ) -> rendering.Rendered:
-    """Return the mail for `person`, or for a sample. Raises rendering.TemplateProblem."""
-    names, constants = personalising.known_names(), personalising.constants_of(campaign)
+    """Return the mail for `person`, or for a sample. Raises rendering.TemplateProblem.
+
+    `variables` are those the API will bring; each is shown by its name.
+    """
+    names = [*personalising.known_names(), *variables]
+    constants = personalising.constants_of(campaign)
     compiled = rendering.compile_source(source, names=names, constants=constants)
     url = personalising.unsubscribe_url(personalising.TEST_MESSAGE)
-    return compiled.render(personalising.context_of(person or sample(), url))
+    named = {name: f"[{name.replace('_', ' ')}]" for name in variables}
+    return compiled.render({**named, **personalising.context_of(person or sample(), url)})
 
 
 def sample() -> Subscriber:

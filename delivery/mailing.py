@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,8 +12,10 @@ from campaigns import personalising, rendering
 from campaigns.models import TemplateVersion
 from delivery.composing import Composed, unmade
 from delivery.models import Mail, Stream, token_of
-from delivery.providers.base import Batch, Recipient, Skeleton
-from delivery.querysets import Claimed
+from delivery.providers.mail import Address, Attachment, Batch, Recipient, Skeleton
+from delivery.querysets import STOPPING, Claimed
+from emailplatform.secrets import address_key
+from subscribers.models import Suppression
 
 
 def compose(person: Claimed) -> Composed:
@@ -23,11 +25,15 @@ def compose(person: Claimed) -> Composed:
         rendered = render(mail, person.email)
     except rendering.TemplateProblem as problem:
         return Composed(_batch(mail, rendering.Rendered("", "", ""), []), [unmade(person, problem)])
+    stopped = _stopped(mail)
     recipient = Recipient(
         message_id=token_of(person.id),
         email=person.email,
         name=mail.to_name,
         headers=_headers(mail),
+        more_to=_addresses(mail.people("to"), stopped),
+        cc=_addresses(mail.people("cc"), stopped),
+        bcc=_addresses(mail.people("bcc"), stopped),
     )
     return Composed(_batch(mail, rendered, [recipient]), [])
 
@@ -54,7 +60,9 @@ def context_of(mail: Mail, email: str) -> Mapping[str, Any]:
         "attributes": {},
         **mail.context,
         "email": email,
-        "unsubscribe_url": personalising.unsubscribe_url(mail.message_id),
+        "unsubscribe_url": personalising.unsubscribe_url(
+            mail.message_id or personalising.TEST_MESSAGE
+        ),
     }
 
 
@@ -69,9 +77,32 @@ def _batch(mail: Mail, rendered: rendering.Rendered, recipients: list[Recipient]
         recipients=recipients,
         headers=mail.headers,
         tag=mail.tags[0] if mail.tags else "",
+        tags=mail.tags[1:],
+        metadata=mail.metadata,
+        attachments=[
+            Attachment(each.filename, each.content_type, bytes(each.content), each.content_id)
+            for each in mail.attachments.all()
+        ],
+        is_transactional=mail.message.stream != Stream.MARKETING,
         track_opens=mail.track_opens,
         track_clicks=mail.track_clicks,
     )
+
+
+def _stopped(mail: Mail) -> set[str]:
+    """Return which of the copies go to addresses that must not be mailed."""
+    emails = [email for kind in ("to", "cc", "bcc") for email, _ in mail.people(kind)]
+    if not emails:
+        return set()
+    by_key = {address_key(email): email for email in emails}
+    rows = Suppression.objects.filter(
+        address_key__in=list(by_key), reason__in=STOPPING[mail.message.stream]
+    )
+    return {by_key[bytes(key)] for key in rows.values_list("address_key", flat=True)}
+
+
+def _addresses(people: Sequence[tuple[str, str]], stopped: set[str]) -> list[Address]:
+    return [Address(email, name) for email, name in people if email not in stopped]
 
 
 def _headers(mail: Mail) -> dict[str, str]:

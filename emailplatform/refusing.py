@@ -21,7 +21,7 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     from rest_framework.views import exception_handler
 
     if isinstance(error, DomainError):
-        return Response(_body(error.code, str(error), error.param), status=error.http_status)
+        return Response(problem_of(error), status=error.http_status)
     if isinstance(error, RequestDataTooBig):
         return Response(_body("too_large", "The body is too large: send it in parts."), status=413)
     response = exception_handler(error, context)
@@ -29,6 +29,13 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
         return None
     headers = {name: value for name, value in response.headers.items() if name in _HEADERS}
     return Response(_refusal(error), status=response.status_code, headers=headers)
+
+
+def problem_of(error: Exception) -> dict[str, Any]:
+    """Return the body that answers a DomainError or a ValidationError: one entry of many."""
+    if isinstance(error, DomainError):
+        return _body(error.code, str(error), error.param)
+    return _refusal(error)
 
 
 def _refusal(error: Exception) -> dict[str, Any]:

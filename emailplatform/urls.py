@@ -13,6 +13,7 @@ from delivery import api as delivery_api
 from delivery.views import health
 from emailplatform import refusing, signing_in
 from subscribers import api as subscribers_api
+from webhooks import api as webhooks_api
 
 router = SimpleRouter()
 router.register("subscribers", subscribers_api.SubscriberViewSet, basename="subscriber")
@@ -21,9 +22,15 @@ router.register("segments", subscribers_api.SegmentViewSet, basename="segment")
 router.register("imports", subscribers_api.ImportViewSet, basename="import")
 router.register("templates", campaigns_api.TemplateViewSet, basename="template")
 router.register("campaigns", campaigns_api.CampaignViewSet, basename="campaign")
+router.register("email/messages", webhooks_api.MessageViewSet, basename="mail")
 
+send_api = delivery_api.SendViewSet.as_view
 v1 = [
     path("campaigns/<int:pk>/stats/", delivery_api.CampaignStatsView.as_view()),
+    re_path(r"^email/send/?$", delivery_api.SendViewSet.as_view({"post": "send"}, basename="mail")),
+    re_path(
+        r"^email/batch/?$", delivery_api.SendViewSet.as_view({"post": "batch"}, basename="mail")
+    ),
     path("system/status/", delivery_api.SystemStatusView.as_view()),
     *router.urls,
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
@@ -29,11 +30,12 @@ class TemplateForm(Styled, forms.ModelForm):
 
     class Meta:
         model = Template
-        fields = ["name", "format", "subject", "preheader", "body", "text"]
+        fields = ["name", "format", "subject", "preheader", "body", "text", "variables"]
         widgets = {
             "preheader": forms.TextInput({"placeholder": "Shown after the subject in the inbox"}),
             "body": forms.Textarea(attrs={"rows": 28, "spellcheck": "false", "wrap": "off"}),
             "text": forms.Textarea(attrs={"rows": 8}),
+            "variables": forms.TextInput({"placeholder": "reset_url, order"}),
         }
 
     def clean_body(self) -> str:
@@ -45,10 +47,16 @@ class TemplateForm(Styled, forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or self.cleaned_data
         if not self.errors:
-            names, constants = personalising.known_names(), personalising.constants_of(None)
+            names = [*personalising.known_names(), *data.get("variables", [])]
+            constants = personalising.constants_of(None)
             for problem in rendering.problems(source_in(data), names, constants):
                 self.add_error(problem.part, str(problem))
         return data
+
+
+def variables_in(data: Any) -> list[str]:
+    """Return the variables that a posted form says the API brings."""
+    return re.findall(r"[a-z][a-z0-9_]*", data.get("variables", ""))
 
 
 def with_plain_ends(text: str) -> str:

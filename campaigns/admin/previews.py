@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.http import JsonResponse
 
 from campaigns import launching, previewing
@@ -20,13 +22,19 @@ The frame has sandbox="" beside it. A second doctype further down is ignored by 
 """
 
 
-def answer(source: Source, campaign: Campaign | None, address: str) -> JsonResponse:
-    """Return {subject, html, text, person, note, problems} for the person at an address."""
+def answer(
+    source: Source, campaign: Campaign | None, address: str, variables: Sequence[str] = ()
+) -> JsonResponse:
+    """Return {subject, html, text, person, note, problems} for the person at an address.
+
+    With `variables` it is a template for the API, to which what campaigns need does not apply.
+    """
     person = previewing.find_person(address)
-    problems = [each.message for each in launching.content_problems(source, campaign)]
+    found = [] if variables else launching.content_problems(source, campaign)
+    problems = [each.message for each in found]
     shown = {"subject": "", "html": "", "text": ""}
     try:
-        mail = previewing.preview(source, person, campaign)
+        mail = previewing.preview(source, person, campaign, variables)
     except TemplateProblem as problem:
         problems = problems or [str(problem)]
     else:

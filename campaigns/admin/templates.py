@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from campaigns import personalising
 from campaigns.admin import previews
-from campaigns.admin.forms import TemplateForm, source_in
+from campaigns.admin.forms import TemplateForm, source_in, variables_in
 from campaigns.models import Template
 from emailplatform.admin import Button, Empty, PageAdmin
 from emailplatform.formats import ago, badge
@@ -81,7 +81,8 @@ class TemplateAdmin(PageAdmin):
 
     def preview(self, request: HttpRequest) -> HttpResponse:
         """Show what is in the editor right now; nothing is saved."""
-        return previews.answer(source_in(request.POST), None, request.POST.get("person", ""))
+        source, person = source_in(request.POST), request.POST.get("person", "")
+        return previews.answer(source, None, person, variables_in(request.POST))
 
     def duplicate(self, request: HttpRequest, template: Template) -> HttpResponse:
         names = [f"Copy of {template.name}"[:90]]

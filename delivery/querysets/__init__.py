@@ -8,13 +8,14 @@ from __future__ import annotations
 from delivery.querysets.accounts import ProviderAccountQuerySet
 from delivery.querysets.alerts import AlertQuerySet, NoticeQuerySet
 from delivery.querysets.handoffs import FLIGHT_LEASE, PREPARE_LEASE, HandoffQuerySet
-from delivery.querysets.messages import MessageQuerySet
+from delivery.querysets.messages import STOPPING, MessageQuerySet
 from delivery.querysets.rows import Claimed, Outcome
 from delivery.querysets.stats import CampaignStatQuerySet
 
 __all__ = [
     "FLIGHT_LEASE",
     "PREPARE_LEASE",
+    "STOPPING",
     "AlertQuerySet",
     "CampaignStatQuerySet",
     "Claimed",

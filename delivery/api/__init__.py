@@ -1,0 +1,9 @@
+"""Delivery over HTTP: sending mail, what became of it, reports, and how the system is doing."""
+
+from __future__ import annotations
+
+from delivery.api.messages import MessageViewSet
+from delivery.api.reporting import CampaignStatsView, SystemStatusView
+from delivery.api.sending import SendViewSet
+
+__all__ = ["CampaignStatsView", "MessageViewSet", "SendViewSet", "SystemStatusView"]
