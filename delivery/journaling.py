@@ -14,8 +14,8 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from delivery import crashing
-from delivery.models import Handoff, Message, message_of
-from delivery.providers.base import Batch, Provider, Result, Verdict
+from delivery.models import Handoff, Mail, Message, message_of
+from delivery.providers.base import Batch, Fault, Provider, Result, Verdict
 from delivery.querysets import FLIGHT_LEASE, Claimed, Outcome
 from emailplatform.env import Retries
 
@@ -90,6 +90,9 @@ class Journal:
         if result.verdict == Verdict.REJECTED:
             self.rejected = result.reason or "The provider gave no reason."
         self._pending.append(self._outcome(result, timezone.now()))
+        if result.refused_copies:
+            rows = Mail.objects.filter(pk=message_of(result.message_id))
+            rows.update(refused_copies=dict(result.refused_copies))
         if self._each or time.monotonic() - self._written_at > RECORD_EVERY_S:
             self.write()
             self._renew()
@@ -132,7 +135,7 @@ class Journal:
             return deferred(pk, before, reason, settings.RETRIES[self.handoff.stream], now)
         status = STATUS_OF[result.verdict]
         known_as = result.provider_message_id[:200]
-        fault = Message.Fault.OTHER if status == Message.Status.FAILED else ""
+        fault = (result.fault or Fault.OTHER) if status == Message.Status.FAILED else ""
         return Outcome(pk, status, provider_message_id=known_as, error=reason, fault=fault)
 
 

@@ -171,9 +171,7 @@ def _call(
         _pause_if_hopeless(handoff, journal.rejected)
 
 
-def _refused(
-    handoff: Handoff, rest: Sequence[Claimed], accepted: int, error: ProviderError
-) -> None:
+def _refused(handoff: Handoff, rest: Sequence[Claimed], accepted: int, error: Rejected) -> None:
     """A whole call was refused, so nobody in it got mail: find the one at fault by halving."""
     if len(rest) > 1:
         for half, some in _split(handoff, rest, accepted, error):
@@ -188,8 +186,8 @@ def _refused(
     _pause_if_hopeless(handoff, str(error))
 
 
-def _failure(person: Claimed, error: ProviderError) -> Outcome:
-    fault = Message.Fault.OTHER
+def _failure(person: Claimed, error: Rejected) -> Outcome:
+    fault = error.kind
     return Outcome(person.id, Message.Status.FAILED, error=str(error)[:300], fault=fault)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import django_filters
@@ -30,6 +31,8 @@ class MailSerializer(serializers.ModelSerializer):
     stream = serializers.CharField(source="message.stream")
     type = serializers.CharField(source="message.type.name", default=None)
     to = serializers.SerializerMethodField()
+    cc = serializers.SerializerMethodField()
+    bcc = serializers.SerializerMethodField()
     subject = serializers.SerializerMethodField()
     template = serializers.IntegerField(source="version.template_id", default=None)
     provider = serializers.CharField(source="message.provider.name", default=None)
@@ -53,16 +56,36 @@ class MailSerializer(serializers.ModelSerializer):
         fields = [
             *("id", "status", "stream", "type", "to", "subject", "template", "locale", "tags"),
             *("metadata", "provider", "provider_message_id", "attempts", "error", "fault"),
-            *("resend_of", "created_at", "due_at", "expires_at", "sent_at", "delivered_at"),
+            *(
+                "cc",
+                "bcc",
+                "refused_copies",
+                "resend_of",
+                "created_at",
+                "due_at",
+                "expires_at",
+                "sent_at",
+                "delivered_at",
+            ),
             *("opened_at", "clicked_at", "bounced_at", "complained_at"),
         ]
 
-    def get_to(self, mail: Mail) -> dict[str, str]:
-        return {"email": mail.message.email, "name": mail.to_name}
+    def get_to(self, mail: Mail) -> list[dict[str, str]]:
+        return _people([(mail.message.email, mail.to_name), *mail.people("to")])
+
+    def get_cc(self, mail: Mail) -> list[dict[str, str]]:
+        return _people(mail.people("cc"))
+
+    def get_bcc(self, mail: Mail) -> list[dict[str, str]]:
+        return _people(mail.people("bcc"))
 
     def get_subject(self, mail: Mail) -> str:
         """Of a template as it is written: with its variables."""
         return mail.version.subject if mail.version else mail.subject
+
+
+def _people(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"email": email, "name": name} for email, name in pairs]
 
 
 class AttemptSerializer(serializers.ModelSerializer):

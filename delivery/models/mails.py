@@ -56,6 +56,8 @@ class Mail(models.Model):
     to_name = models.CharField(max_length=200, blank=True)
     copies = models.JSONField(default=dict)
     """{"to": [[address, name], …], "cc": …, "bcc": …}: who else gets this very mail."""
+    refused_copies = models.JSONField(default=dict, db_default={})
+    """Address -> why the server did not take it, while it took the mail for the others."""
     version = models.ForeignKey(TemplateVersion, models.PROTECT, null=True, db_index=False)
     context = models.JSONField(default=dict)
     """Variables of the template."""

@@ -15,6 +15,7 @@ from django.utils.dateparse import parse_datetime
 
 from delivery import sending
 from delivery.models import Attachment, Mail, Message, Submission
+from delivery.providers.base import Fault, Rejected, Result, Verdict
 from emailplatform.models import AuditEntry
 from subscribers.models import Suppression
 from tests import make, scripted
@@ -189,6 +190,33 @@ def test_copies_to_suppressed_addresses_are_left_out_and_the_others_go():
 
     [person] = Scripted.calls[account.pk][0].recipients
     assert [each.email for each in person.copies] == ["cy@example.com"]
+
+
+def test_a_copy_that_the_server_refuses_is_told_and_the_mail_is_sent():
+    account = scripted.account()
+    Scripted.answer[account.pk] = lambda to: Result(
+        to.message_id, Verdict.ACCEPTED, refused_copies={"cy@example.com": "550 no such user"}
+    )
+    api = Api()
+    sent = api.post("email/send", order(cc="cy@example.com")).data
+
+    sending.send_slice(5)
+
+    told = api.get(f"email/messages/{sent['id']}/").data
+    assert told["status"] == "sent"
+    assert told["refused_copies"] == {"cy@example.com": "550 no such user"}
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_what_is_refused_for_good_says_what_was_wrong(fault):
+    account = scripted.account()
+    Scripted.whole[account.pk] = scripted.raising(Rejected("never", kind=fault))
+    Api().post("email/send", order())
+
+    sending.send_slice(5)
+
+    message = Message.objects.get()
+    assert (message.status, message.fault, message.error) == ("failed", fault, "never")
 
 
 def test_marketing_mail_by_api_can_be_unsubscribed_with_one_click():
@@ -406,7 +434,7 @@ def test_a_mail_is_found_by_its_id_with_what_became_of_it():
 
     assert answer.status == 200
     assert answer.data["status"] == "sent"
-    assert answer.data["to"] == {"email": "ana@gmail.com", "name": ""}
+    assert answer.data["to"] == [{"email": "ana@gmail.com", "name": ""}]
     assert answer.data["provider"] == account.name
     assert answer.data["provider_message_id"] == f"at-{sent['id']}"
     assert parse_datetime(answer.data["sent_at"])
@@ -428,7 +456,9 @@ def test_the_list_is_filtered():
     Message.objects.filter(email="p1@example.com").update(status="failed")
 
     def found(**query: Any) -> list[str]:
-        return [each["to"]["email"] for each in api.get("email/messages/", **query).data["results"]]
+        return [
+            each["to"][0]["email"] for each in api.get("email/messages/", **query).data["results"]
+        ]
 
     assert found() == ["p2@example.com", "p1@example.com", "p0@example.com"]
     assert found(stream="critical") == ["p0@example.com"]
