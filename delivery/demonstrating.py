@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
@@ -35,7 +36,13 @@ RULES: dict[str, Any] = {
     ],
 }
 _DOMAIN = "press.example"
-_KINDS = {"sendgrid": "SendGrid sandbox", "mailgun": "Mailgun sandbox"}
+_LABELS = {
+    "sendgrid": "SendGrid sandbox",
+    "mailgun": "Mailgun sandbox",
+    "postmark": "Postmark sandbox",
+    "ses": "Amazon SES sandbox",
+    "smtp": "SMTP sandbox",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +95,15 @@ def make_workspace(body: str) -> Workspace:
     return Workspace(mailing_list, segment, template, campaign)
 
 
-def make_sandbox_accounts(base_url: str, store: Path) -> list[ProviderAccount]:
-    """Create one provider account per sandboxed ESP; the sandbox's half goes to `store`."""
+def make_sandbox_accounts(
+    base_url: str, store: Path, kinds: Iterable[str] = ("sendgrid", "mailgun")
+) -> list[ProviderAccount]:
+    """Create one provider account of each kind; the sandbox's half of it goes to `store`."""
     if ProviderAccount.objects.exists():
         return []
     halves, accounts = [], []
-    for kind, name in _KINDS.items():
+    for kind in kinds:
+        name = _LABELS[kind]
         ours, theirs = _halves(kind, base_url)
         config, hidden = split_secrets(kind, ours)
         accounts.append(
@@ -123,17 +133,35 @@ def _halves(kind: str, base_url: str) -> tuple[dict[str, str], Mapping[str, Any]
     """Return (what the platform is told, what the sandbox keeps) for a new account."""
     key = f"sandbox-{secrets.token_hex(16)}"
     keys = make_keys(kind)
-    ours = {
+    theirs = {
+        "postmark": {"server_token": key},
+        "ses": {"access_key_id": "AKIASANDBOX", "secret_access_key": key},
+        "smtp": {"username": "sandbox", "password": key},
+    }.get(kind, {"api_key": key})
+    ours: dict[str, str] = {
         "sendgrid": lambda: {
-            "api_key": key,
             "api_url": f"{base_url}/sendgrid/v3/",
             "webhook_public_key": keys["public_key"],
         },
         "mailgun": lambda: {
-            "api_key": key,
             "api_url": f"{base_url}/mailgun/v3",
             "domain": _DOMAIN,
             "webhook_signing_key": keys["signing_key"],
         },
+        "postmark": lambda: {
+            "api_url": f"{base_url}/postmark/",
+            "webhook_basic_auth": f"{keys['user']}:{keys['password']}",
+        },
+        "ses": lambda: {
+            "region": "us-east-1",
+            "endpoint_url": f"{base_url}/ses",
+            "topic_arns": keys["topic_arn"],
+            "sns_certificate": keys["certificate"],
+        },
+        "smtp": lambda: {
+            "host": "127.0.0.1",
+            "port": str(settings.SANDBOX_SMTP_PORT),
+            "security": "none",
+        },
     }[kind]()
-    return ours, {"credentials": {"api_key": key}, "signing": keys}
+    return {**theirs, **ours}, {"credentials": theirs, "signing": keys}

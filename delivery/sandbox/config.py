@@ -21,7 +21,7 @@ CREDENTIALS = {
 }
 """The kinds of account, and what each must bring in `credentials`."""
 
-FAULTS = ("429", "500", "hang", "reset", "lost")
+FAULTS = ("429", "500", "hang", "reset", "broken", "lost")
 """What each means: `faults`."""
 VARY_BY = ("address", "account", "message")
 
@@ -101,6 +101,7 @@ class Options:
     fault_500: float = 0.0
     fault_hang: float = 0.0
     fault_reset: float = 0.0
+    fault_broken: float = 0.0
     fault_lost: float = 0.0
     hang: float = 3600.0
     webhook_drop: float = 0.0

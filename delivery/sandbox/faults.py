@@ -5,6 +5,7 @@
 | 429, 500 | no | that status; over SMTP 421 and 451 after the data |
 | hang | yes | nothing, for `Options.hang` seconds; then the connection is cut |
 | reset | yes | the connection is cut at once |
+| broken | yes | 500; over SMTP, where a 451 is a refusal, the connection is cut |
 | lost | no | the connection is cut at once: to the caller it looks like `reset` |
 """
 

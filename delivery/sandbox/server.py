@@ -15,8 +15,8 @@ from typing import Any, Self, TypeVar
 from aiohttp import web
 
 from delivery.sandbox import control, pages
-from delivery.sandbox.calls import Answer, Incoming, Refused
-from delivery.sandbox.config import Account, Config
+from delivery.sandbox.calls import Answer, Call, Incoming, Refused
+from delivery.sandbox.config import Account, Config, Options
 from delivery.sandbox.kinds import KINDS, Kind
 from delivery.sandbox.office import Office
 from delivery.sandbox.smtp import Relay
@@ -179,13 +179,7 @@ class Sandbox:
             return _response(Answer.json(400, {"message": "Bad Request"}))
         if fault != "lost":
             self._office.keep(account, call, kind.told)
-        options = self._office.options_for(account.name)
-        await asyncio.sleep(options.answer_latency)
-        if fault == "hang":
-            await _be_silent(request, options.hang)
-        if fault and request.transport:
-            request.transport.abort()
-        return _response(call.answer)
+        return await _answer(request, call, fault, self._office.options_for(account.name))
 
     async def _listen_smtp(self) -> asyncio.Server | None:
         if self.config.smtp_port is None:
@@ -196,6 +190,18 @@ class Sandbox:
         server = await loop.create_server(protocol, host, self.config.smtp_port)
         self.smtp_port = server.sockets[0].getsockname()[1]
         return server
+
+
+async def _answer(request: web.Request, call: Call, fault: str, options: Options) -> web.Response:
+    """Return what the caller hears of a call that was taken, or lost: the answer, or less."""
+    await asyncio.sleep(options.answer_latency)
+    if fault == "broken":
+        return _response(_fault_answer(fault))
+    if fault == "hang":
+        await _be_silent(request, options.hang)
+    if fault and request.transport:
+        request.transport.abort()
+    return _response(call.answer)
 
 
 async def _be_silent(request: web.Request, seconds: float) -> None:

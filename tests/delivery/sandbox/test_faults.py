@@ -62,7 +62,7 @@ def met(sandbox: Sandbox) -> dict[tuple[str, str], int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("fault", "kept"), [("hang", 2), ("reset", 2), ("lost", 1)])
+@pytest.mark.parametrize(("fault", "kept"), [("hang", 2), ("reset", 2), ("broken", 2), ("lost", 1)])
 def test_the_next_call_is_in_doubt_and_the_one_after_it_is_not(
     sandbox: Sandbox, kind: str, fault: str, kept: int
 ) -> None:
