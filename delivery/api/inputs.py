@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from email.utils import parseaddr
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from campaigns.models import Template
@@ -34,6 +35,19 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,20}")
 _LOCALE = re.compile(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}\Z")
 
 
+_ADDRESS = {
+    "oneOf": [
+        {"type": "string", "example": "Ana Gil <ana@example.com>"},
+        {
+            "type": "object",
+            "properties": {"email": {"type": "string"}, "name": {"type": "string"}},
+            "required": ["email"],
+        },
+    ]
+}
+
+
+@extend_schema_field(_ADDRESS)
 class AddressField(serializers.Field):
     """`"ana@example.com"`, `"Ana Gil <ana@example.com>"` or `{"email": …, "name": …}`."""
 
@@ -65,6 +79,7 @@ class AddressField(serializers.Field):
         return {"email": value[0], "name": value[1]}
 
 
+@extend_schema_field({"oneOf": [*_ADDRESS["oneOf"], {"type": "array", "items": _ADDRESS}]})
 class AddressesField(serializers.ListField):
     """One address or a list of them."""
 
@@ -74,6 +89,7 @@ class AddressesField(serializers.ListField):
         return super().to_internal_value(data if isinstance(data, list) else [data])
 
 
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})
 class TemplateField(serializers.Field):
     """A template by id or by name."""
 

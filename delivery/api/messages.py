@@ -133,10 +133,11 @@ class MessageViewSet(
     serializer_class = MailSerializer
     pagination_class = NewestMailFirst
     filterset_class = MailFilter
+    lookup_url_kwarg = "id"
     scopes = {"cancel": "send", "resend": "send"}
 
     def get_object(self) -> Mail:
-        number = message_of(self.kwargs["pk"])
+        number = message_of(self.kwargs["id"])
         mail: Mail | None = self.get_queryset().filter(pk=number or 0).first()
         if mail is None:
             raise Http404
@@ -157,7 +158,7 @@ class MessageViewSet(
 
     @extend_schema(request=None, responses=MailSerializer)
     @action(detail=True, methods=["post"])
-    def cancel(self, request: Request, pk: str) -> Response:
+    def cancel(self, request: Request, **_: str) -> Response:
         """Keep a queued mail from being sent; 409 once it is being handed over."""
         mail = self.get_object()
         accepting.cancel(mail.message)
@@ -165,7 +166,7 @@ class MessageViewSet(
 
     @extend_schema(request=None, responses={202: MailSerializer})
     @action(detail=True, methods=["post"])
-    def resend(self, request: Request, pk: str) -> Response:
+    def resend(self, request: Request, **_: str) -> Response:
         """Send it once more, as a mail of its own with an id of its own."""
         copy = accepting.resend(self.get_object().message, timezone.now())
         nudge(tasks.send_critical if copy.stream == Stream.CRITICAL else tasks.send_transactional)
