@@ -236,7 +236,7 @@ class Provider(ABC):
     max_message_bytes: ClassVar[int] = 0
     """What one mail may have at most, its files in base64; 0: the server says when it is asked."""
     answers_one_by_one: ClassVar[bool] = False
-    """Each recipient is a conversation of its own (SMTP): results are recorded one by one."""
+    """Each recipient is a conversation of its own (SMTP): results are recorded soon after."""
 
     def __init__(self, account: Account) -> None:
         self.account = account

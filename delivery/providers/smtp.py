@@ -1,7 +1,7 @@
 """Any SMTP server: one message after the other on a kept connection.
 
-The answers come one by one, so a crash leaves at most one message in doubt, and the others of
-a hand-off are known.
+The answers come one by one, so a crash leaves in doubt the message under way and those answered
+in the moment before (`journaling.RECORD_EACH_S`); the others of a hand-off are known.
 """
 
 from __future__ import annotations
