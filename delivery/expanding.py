@@ -38,8 +38,8 @@ def expand_chunk(campaign: Campaign, now: datetime) -> bool:
         expansion.cursor = min(first + CHUNK, last)
         expansion.done_at = now if expansion.cursor >= last else None
         expansion.save()
-    if expansion.done_at:
-        Message.objects.analyse()
+    if expansion.done_at or not first:
+        Message.objects.analyse()  # Senders must not go on with the plans of an empty table.
     return expansion.done_at is None
 
 

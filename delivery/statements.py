@@ -1,21 +1,31 @@
-"""The SQL of sending: claim, record, sweep. Plans and figures: docs/benchmarks.md."""
+"""The SQL of sending: claim, record, sweep. Plans and figures: docs/benchmarks.md.
+
+CLAIM, CLAIM_MAIL, PREPARE, TAKE_OFF, RECORD and CLOSE are prepared: PostgreSQL plans them without
+knowing the values. The inner LIMIT tells it that few rows are wanted; the outer one stops the
+locking after as many as are.
+"""
 
 CLAIM = """
 WITH journal AS MATERIALIZED (
-    SELECT nextval(pg_get_serial_sequence('delivery_handoff', 'id')) AS id
+    SELECT nextval('delivery_handoff_id_seq') AS id
+    WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 ), due AS (
-    SELECT m.id, m.subscriber_id, m.address_key, m.expires_at
-    FROM delivery_message m
-    WHERE m.status = 'queued' AND m.campaign_id = %(campaign)s AND m.mailbox = %(mailbox)s
-      AND m.route = %(route)s AND m.due_at <= %(now)s
-      AND EXISTS (
-          SELECT 1 FROM campaigns_campaign c WHERE c.id = %(campaign)s AND c.status = 'sending'
-      )
-    ORDER BY m.due_at, m.id
-    LIMIT %(limit)s
-    FOR UPDATE OF m SKIP LOCKED
+    SELECT * FROM (
+        SELECT m.id, m.subscriber_id, m.address_key, m.expires_at
+        FROM delivery_message m
+        WHERE m.status = 'queued' AND m.campaign_id = %(campaign)s AND m.mailbox = %(mailbox)s
+          AND m.route = %(route)s AND m.due_at <= %(now)s
+          AND EXISTS (
+              SELECT 1 FROM campaigns_campaign c
+              WHERE c.id = %(campaign)s AND c.status = 'sending'
+          )
+        ORDER BY m.due_at, m.id
+        LIMIT 1000
+        FOR UPDATE OF m SKIP LOCKED
+    ) AS first LIMIT %(limit)s
 ), judged AS MATERIALIZED (
-    SELECT due.id AS message_id, s.*,
+    SELECT due.id AS message_id, s.id, s.first_name, s.last_name, s.language, s.country,
+        s.time_zone, s.attributes,
         CASE
             WHEN due.expires_at <= %(now)s THEN 'too late'
             WHEN s.id IS NULL THEN 'erased'
@@ -25,7 +35,7 @@ WITH journal AS MATERIALIZED (
             WHEN s.status <> 'active' THEN s.status
             WHEN EXISTS (
                 SELECT 1 FROM subscribers_subscription u
-                WHERE u.subscriber_id = s.id AND u.list_id = ANY(%(lists)s)
+                WHERE u.subscriber_id = s.id AND u.list_id = ANY(%(lists)s::bigint[])
                   AND u.status = 'unsubscribed' AND u.changed_at >= %(launched_at)s
             ) THEN 'left the list'
             ELSE ''
@@ -36,7 +46,7 @@ WITH journal AS MATERIALIZED (
     SET status = CASE j.obstacle
             WHEN '' THEN 'sending' WHEN 'too late' THEN 'expired' ELSE 'skipped' END,
         handoff_id = CASE j.obstacle WHEN '' THEN journal.id ELSE m.handoff_id END,
-        provider_id = CASE j.obstacle WHEN '' THEN %(provider)s ELSE m.provider_id END,
+        provider_id = CASE j.obstacle WHEN '' THEN %(provider)s::bigint ELSE m.provider_id END,
         attempts = LEAST(m.attempts + (j.obstacle = '')::int, 32767),
         error = j.obstacle
     FROM judged j, journal WHERE m.id = j.message_id
@@ -49,22 +59,25 @@ SELECT * FROM taken ORDER BY id
 
 CLAIM_MAIL = """
 WITH journal AS MATERIALIZED (
-    SELECT nextval(pg_get_serial_sequence('delivery_handoff', 'id')) AS id
+    SELECT nextval('delivery_handoff_id_seq') AS id
+    WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 ), due AS (
-    SELECT m.id, m.address_key, m.expires_at
-    FROM delivery_message m
-    WHERE m.status = 'queued' AND m.campaign_id IS NULL AND m.stream = %(stream)s
-      AND m.mailbox = %(mailbox)s AND m.route = %(route)s AND m.due_at <= %(now)s
-    ORDER BY m.due_at, m.id
-    LIMIT %(limit)s
-    FOR UPDATE OF m SKIP LOCKED
+    SELECT * FROM (
+        SELECT m.id, m.address_key, m.expires_at
+        FROM delivery_message m
+        WHERE m.status = 'queued' AND m.campaign_id IS NULL AND m.stream = %(stream)s
+          AND m.mailbox = %(mailbox)s AND m.route = %(route)s AND m.due_at <= %(now)s
+        ORDER BY m.due_at, m.id
+        LIMIT 1000
+        FOR UPDATE OF m SKIP LOCKED
+    ) AS first LIMIT %(limit)s
 ), judged AS MATERIALIZED (
     SELECT due.id AS message_id,
         CASE
             WHEN due.expires_at <= %(now)s THEN 'too late'
             WHEN EXISTS (
                 SELECT 1 FROM subscribers_suppression x
-                WHERE x.address_key = due.address_key AND x.reason = ANY(%(reasons)s)
+                WHERE x.address_key = due.address_key AND x.reason = ANY(%(reasons)s::text[])
             ) THEN 'suppressed'
             ELSE ''
         END AS obstacle
@@ -74,7 +87,7 @@ WITH journal AS MATERIALIZED (
     SET status = CASE j.obstacle
             WHEN '' THEN 'sending' WHEN 'too late' THEN 'expired' ELSE 'skipped' END,
         handoff_id = CASE j.obstacle WHEN '' THEN journal.id ELSE m.handoff_id END,
-        provider_id = CASE j.obstacle WHEN '' THEN %(provider)s ELSE m.provider_id END,
+        provider_id = CASE j.obstacle WHEN '' THEN %(provider)s::bigint ELSE m.provider_id END,
         attempts = LEAST(m.attempts + (j.obstacle = '')::int, 32767),
         error = j.obstacle
     FROM judged j, journal WHERE m.id = j.message_id
@@ -160,33 +173,37 @@ FROM (
 WHERE m.id = late.id AND m.status = 'queued'
 """
 
-RECORD = """
+_HEARD_OF = """(o.status IN ('queued', 'unknown') AND COALESCE(
+        m.delivered_at, m.deferred_at, m.bounced_at, m.opened_at, m.machine_opened_at,
+        m.clicked_at, m.machine_clicked_at, m.unsubscribed_at, m.complained_at
+    ) IS NOT NULL)"""
+"""An event may have come before the answer: what was delivered was sent, whatever is said."""
+
+RECORD = f"""
 WITH outcome AS (
-    SELECT * FROM unnest(
+    SELECT row.id, row.status, row.provider_message_id, COALESCE(row.error, '') AS error,
+        row.due_at, COALESCE(row.deferrals, 0) AS deferrals, COALESCE(row.fault, '') AS fault
+    FROM unnest(
         %(ids)s::bigint[], %(statuses)s::text[], %(provider_ids)s::text[], %(errors)s::text[],
         %(due)s::timestamptz[], %(deferrals)s::int[], %(faults)s::text[]
     ) AS row(id, status, provider_message_id, error, due_at, deferrals, fault)
-), known AS (
-    -- An event may have come before the answer: what was delivered was sent, whatever is said.
-    SELECT o.id, o.provider_message_id, o.error, o.due_at, o.deferrals, o.fault,
-        CASE WHEN o.status IN ('queued', 'unknown') AND COALESCE(
-            m.delivered_at, m.deferred_at, m.bounced_at, m.opened_at, m.machine_opened_at,
-            m.clicked_at, m.machine_clicked_at, m.unsubscribed_at, m.complained_at
-        ) IS NOT NULL THEN 'sent' ELSE o.status END AS status
-    FROM outcome o JOIN delivery_message m ON m.id = o.id
 ), told AS (
     UPDATE delivery_message m
-    SET status = o.status, provider_message_id = o.provider_message_id,
-        error = CASE o.status WHEN 'sent' THEN '' ELSE o.error END, fault = o.fault,
-        due_at = COALESCE(o.due_at, m.due_at), deferrals = m.deferrals + o.deferrals,
-        sent_at = CASE o.status WHEN 'sent' THEN %(now)s ELSE m.sent_at END
-    FROM known o
+    SET status = CASE WHEN {_HEARD_OF} THEN 'sent' ELSE o.status END,
+        provider_message_id = o.provider_message_id,
+        error = CASE WHEN o.status = 'sent' OR {_HEARD_OF} THEN '' ELSE o.error END,
+        fault = o.fault, due_at = COALESCE(o.due_at, m.due_at),
+        deferrals = m.deferrals + o.deferrals,
+        sent_at = CASE WHEN o.status = 'sent' OR {_HEARD_OF}
+            THEN %(now)s::timestamptz ELSE m.sent_at END
+    FROM outcome o
     WHERE m.id = o.id AND m.handoff_id = %(handoff)s
-      AND (m.status = 'sending' OR (m.status = 'unknown' AND o.status = 'sent'))
+      AND (m.status = 'sending' OR (m.status = 'unknown' AND (o.status = 'sent' OR {_HEARD_OF})))
     RETURNING m.id, m.campaign_id, m.provider_id, m.mailbox, m.status, m.error
 ), tried AS (
     INSERT INTO delivery_attempt (message_id, handoff_id, provider_id, status, error, at)
-    SELECT id, %(handoff)s, provider_id, status, error, %(now)s FROM told WHERE status <> 'sent'
+    SELECT id, %(handoff)s::bigint, provider_id, status, error, %(now)s::timestamptz
+    FROM told WHERE status <> 'sent'
 ), counted AS (
     INSERT INTO delivery_campaignstat (campaign_id, provider_id, mailbox, hour, sent)
     SELECT campaign_id, provider_id, mailbox, date_trunc('hour', %(now)s::timestamptz), count(*)
@@ -196,8 +213,31 @@ WITH outcome AS (
 )
 SELECT count(*) FROM told
 WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
-"""
+"""  # noqa: S608 (a constant)
 """One statement, so its own transaction, and one that does not wait for the disk."""
+
+PREPARE = """
+INSERT INTO delivery_handoff
+    (id, provider_id, campaign_id, stream, mailbox, reason, lease_until)
+VALUES (%(id)s, %(provider)s, %(campaign)s, %(stream)s, %(mailbox)s, %(reason)s::jsonb,
+        now() + %(lease)s)
+"""
+"""All that is known of a hand-off before its call."""
+
+TAKE_OFF = """
+UPDATE delivery_handoff
+SET status = 'in_flight', size = %(size)s, in_flight_at = now(), lease_until = now() + %(lease)s
+WHERE id = %(id)s AND status = 'preparing'
+"""
+"""Waits for the disk, and so for all that was committed before it: the claim does not."""
+
+CLOSE = """
+UPDATE delivery_handoff
+SET status = %(status)s, accepted = %(accepted)s, error = %(error)s, finished_at = now()
+WHERE id = %(id)s AND status = ANY(%(from)s::text[])
+  AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+"""
+"""Does not wait for the disk either. What it ends was recorded before, so it is lost first."""
 
 UNDER_WAY = """
 SELECT (

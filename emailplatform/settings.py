@@ -133,6 +133,9 @@ TEMPLATES = [
 # --- PostgreSQL and Redis --------------------------------------------------------------
 
 
+PGBOUNCER = env.flag("PGBOUNCER", default=False)
+
+
 def _database(url: str) -> dict[str, Any]:
     """Return Django's settings for postgres://user:password@host:port/name?option=value.
 
@@ -141,7 +144,12 @@ def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:
         raise ImproperlyConfigured("DATABASE_URL must be postgres://user:password@host/name.")
-    options = dict(parse_qsl(parts.query))
+    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    if not PGBOUNCER:
+        # `emailplatform.preparing`: its statements are planned once, whatever their values.
+        generic = "-c plan_cache_mode=force_generic_plan"
+        options["options"] = f"{options.get('options', '')} {generic}".strip()
+        options["prepare_threshold"] = 0
     host = options.pop("host", "") or unquote(parts.hostname or "")
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -152,8 +160,8 @@ def _database(url: str) -> dict[str, Any]:
         "PORT": str(parts.port or options.pop("port", "")),
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
-        # PgBouncer in transaction mode keeps no cursors between statements.
-        "DISABLE_SERVER_SIDE_CURSORS": env.flag("PGBOUNCER", default=False),
+        # PgBouncer in transaction mode keeps neither cursors nor plans between statements.
+        "DISABLE_SERVER_SIDE_CURSORS": PGBOUNCER,
         "OPTIONS": {"connect_timeout": 5, **options},
     }
 

@@ -117,10 +117,18 @@ class Message(StatefulModel):
     """How often the mailbox refused it for now."""
     doubts = models.PositiveSmallIntegerField(db_default=0)
     """How often it was sent again by itself because nobody knew whether it had been sent."""
-    handoff = models.ForeignKey(Handoff, models.SET_NULL, null=True, db_index=False)
+    handoff = models.ForeignKey(
+        Handoff, models.SET_NULL, null=True, db_index=False, db_constraint=False
+    )
     """The last one."""
-    provider = models.ForeignKey(ProviderAccount, models.PROTECT, null=True, db_index=False)
-    """Which has it, or may have it."""
+    provider = models.ForeignKey(
+        ProviderAccount, models.PROTECT, null=True, db_index=False, db_constraint=False
+    )
+    """Which has it, or may have it.
+
+    Neither is checked by the database, which would take a quarter of what a claim costs: both are
+    set by the statement that makes the hand-off, and that one's own key to the provider is checked.
+    """
     provider_message_id = models.CharField(max_length=200, blank=True, db_default="")
     error = models.CharField(max_length=300, blank=True, db_default="")
     """Why it was left out, failed, or is in doubt."""

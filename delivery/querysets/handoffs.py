@@ -6,13 +6,14 @@ Leases use the database's clock, so a worker with a wrong one cannot keep or los
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection, models
 from django.db.models.functions import Now
 
 from delivery import statements
+from emailplatform.preparing import prepared_cursor
 
 if TYPE_CHECKING:
     from delivery.models import Handoff
@@ -42,24 +43,26 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
 
     def close(self, pk: int, status: str, accepted: int, error: str) -> bool:
         """End an open hand-off with how it went; False if it was ended already."""
-        rows = self.filter(pk=pk, status__in=self.model.sources_of(status))
-        return bool(rows.update(status=status, accepted=accepted, error=error, finished_at=Now()))
+        facts: dict[str, Any] = {
+            "id": pk,
+            "status": status,
+            "accepted": accepted,
+            "error": error,
+            "from": self.model.sources_of(status),
+        }
+        with prepared_cursor() as cursor:
+            cursor.execute(statements.CLOSE, facts)
+            return bool(cursor.rowcount)
 
     def take_off(self, pk: int, size: int, lease: timedelta = FLIGHT_LEASE) -> bool:
         """Say durably that the call begins now; False: the lease ran out and nothing may be sent.
 
         The guard is what gives a requeued message one owner (design 4.1, step 3).
         """
-        rows = self.filter(pk=pk, status=self.model.Status.PREPARING)
-        in_flight = self.model.Status.IN_FLIGHT
-        return bool(
-            rows.update(
-                status=in_flight,
-                size=size,
-                in_flight_at=Now(),
-                lease_until=Now() + lease,
-            )
-        )
+        facts: dict[str, Any] = {"id": pk, "size": size, "lease": lease}
+        with prepared_cursor() as cursor:
+            cursor.execute(statements.TAKE_OFF, facts)
+            return bool(cursor.rowcount)
 
     def sweep(self) -> tuple[int, int]:
         """Close hand-offs whose worker died; return how many messages are (queued again, in doubt).

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models, transaction
 from django.db.models import Case, F, Value, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
 from delivery import crashing, statements
 from delivery.lanes import Lane
 from delivery.querysets.handoffs import PREPARE_LEASE
 from delivery.querysets.rows import Claimed, Outcome
+from emailplatform.preparing import prepared_cursor
 
 if TYPE_CHECKING:
     from campaigns.models import Campaign
@@ -83,7 +84,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
         Returns what was taken, and how many were left out for a reason found at the last moment
         (suppressed, unsubscribed, erased, too late). Concurrent callers never get the same message
-        and never wait for each other. With nothing taken no hand-off is kept.
+        and never wait for each other. With nothing taken no hand-off is kept. Commits without
+        waiting for the disk: `take_off` waits for both.
         """
         facts: dict[str, Any] = {
             "mailbox": lane.mailbox,
@@ -103,7 +105,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 "lists": campaign.audience.get("lists", []),
                 "launched_at": campaign.launched_at,
             }
-        with transaction.atomic(), connection.cursor() as cursor:
+        with transaction.atomic(), prepared_cursor() as cursor:
             cursor.execute(sql, facts)
             rows = cursor.fetchall()
             crashing.point("claiming")
@@ -112,8 +114,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 # The key is drawn first and the row made last: to delete the row of an empty
                 # claim, PostgreSQL would look for its messages among all there are.
                 handoff.pk = rows[0][-2]
-                handoff.lease_until = Now() + PREPARE_LEASE
-                handoff.save(force_insert=True)
+                cursor.execute(statements.PREPARE, _facts_of(handoff))
         return taken, len(rows) - len(taken)
 
     def record(self, handoff: int, outcomes: Sequence[Outcome], now: datetime) -> int:
@@ -123,17 +124,17 @@ class MessageQuerySet(models.QuerySet["Message"]):
         a late "sent" settles one in doubt. Commits without waiting for the disk: should the
         database lose it, the messages count as in doubt, never as unsent.
         """
-        with connection.cursor() as cursor:
+        with prepared_cursor() as cursor:
             cursor.execute(
                 statements.RECORD,
                 {
-                    "ids": [outcome.id for outcome in outcomes],
+                    "ids": f"{{{','.join(str(outcome.id) for outcome in outcomes)}}}",
                     "statuses": [outcome.status for outcome in outcomes],
                     "provider_ids": [outcome.provider_message_id for outcome in outcomes],
-                    "errors": [outcome.error for outcome in outcomes],
-                    "due": [outcome.due_at for outcome in outcomes],
-                    "deferrals": [int(outcome.is_deferral) for outcome in outcomes],
-                    "faults": [outcome.fault for outcome in outcomes],
+                    "errors": _unless_empty([outcome.error for outcome in outcomes]),
+                    "due": _unless_empty([outcome.due_at for outcome in outcomes]),
+                    "deferrals": _unless_empty([int(each.is_deferral) for each in outcomes]),
+                    "faults": _unless_empty([outcome.fault for outcome in outcomes]),
                     "handoff": handoff,
                     "now": now,
                 },
@@ -210,3 +211,20 @@ class MessageQuerySet(models.QuerySet["Message"]):
 def _claimed(row: tuple[Any, ...]) -> Claimed:
     *facts, attributes, deferrals, _drawn, _obstacle = row
     return Claimed(*(*facts, json.loads(attributes), deferrals))
+
+
+def _unless_empty(column: list[Any]) -> list[Any] | None:
+    """Return the column, or None if it says nothing: most do not, and each value costs time."""
+    return column if any(column) else None
+
+
+def _facts_of(handoff: Handoff) -> dict[str, Any]:
+    return {
+        "id": handoff.pk,
+        "provider": handoff.provider_id,
+        "campaign": handoff.campaign_id,
+        "stream": handoff.stream,
+        "mailbox": handoff.mailbox,
+        "reason": json.dumps(handoff.reason),
+        "lease": PREPARE_LEASE,
+    }
