@@ -31,6 +31,7 @@ v1 = [
     re_path(
         r"^email/batch/?$", delivery_api.SendViewSet.as_view({"post": "batch"}, basename="mail")
     ),
+    path("campaigns/<int:pk>/why/", webhooks_api.CampaignWhyView.as_view()),
     path("system/status/", delivery_api.SystemStatusView.as_view()),
     *router.urls,
 ]

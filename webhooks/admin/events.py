@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -15,55 +14,14 @@ from campaigns.models import Campaign
 from delivery.models import Message
 from emailplatform.admin import Empty, PageAdmin, ReadOnlyAdmin
 from emailplatform.formats import ago, badge
+from subscribers.models import Subscriber
 from webhooks import reporting
-from webhooks.admin import overview
+from webhooks.admin import overview, why
 from webhooks.models import Event
+from webhooks.recounting import WORDS, Moment, moments, word_of
 
 MOST_EVENTS = 100
 """Events of a person or a message that a timeline shows, the newest."""
-
-
-class Word(NamedTuple):
-    label: str
-    tone: str
-
-
-WORDS: Mapping[str, Word] = {
-    "queued": Word("Queued at the provider", "quiet"),
-    "sent": Word("Sent by the provider", "quiet"),
-    "delivered": Word("Delivered", "ok"),
-    "opened": Word("Opened", "info"),
-    "clicked": Word("Clicked", "info"),
-    "bounced": Word("Bounced", "bad"),
-    "deferred": Word("Delayed", "warn"),
-    "dropped": Word("Dropped by the provider", "bad"),
-    "unsubscribed": Word("Unsubscribed", "warn"),
-    "spam_report": Word("Reported as spam", "bad"),
-    "complained": Word("Reported as spam", "bad"),
-    "failed": Word("Failed at the provider", "bad"),
-}
-
-
-class Moment(NamedTuple):
-    """One line of a timeline."""
-
-    event: Event
-    label: str
-    tone: str
-    campaign: str
-
-
-def moments(events: list[Event]) -> list[Moment]:
-    """Return events as a timeline shows them, with the names of their campaigns."""
-    pks = {event.campaign_id for event in events if event.campaign_id}
-    names = dict(Campaign.objects.filter(pk__in=pks).values_list("pk", "name")) if pks else {}
-    lines = []
-    for event in events:
-        word = WORDS.get(event.type, Word(event.type, "quiet"))
-        label = f"{word.label} by a machine" if event.is_machine else word.label
-        tone = "quiet" if event.is_machine else word.tone
-        lines.append(Moment(event, label, tone, names.get(event.campaign_id or 0, "")))
-    return lines
 
 
 @admin.register(Event)
@@ -85,9 +43,7 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
 
     @admin.display(description="What")
     def what(self, event: Event) -> SafeString:
-        word = WORDS.get(event.type, Word(event.type, "quiet"))
-        label = f"{word.label} by a machine" if event.is_machine else word.label
-        return badge(label, "quiet" if event.is_machine else word.tone)
+        return badge(*word_of(event))
 
     @admin.display(description="Told by")
     def of_account(self, event: Event) -> str:
@@ -109,12 +65,16 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
     def has_overview_permission(self, request: HttpRequest) -> bool:
         return overview.may_see(request)
 
+    def has_why_permission(self, request: HttpRequest) -> bool:
+        return why.may_see(request)
+
     def own_urls(self) -> list[URLPattern]:
         return [
             self.page("of-person/<int:person>/", self.of_person, "of_person"),
             self.page("of-message/<int:message>/", self.of_message, "of_message"),
             self.page("overview/", overview.piece, "overview", "overview"),
             self.page("of-campaign/<int:campaign>/", self.of_campaign, "of_campaign"),
+            self.page("why/", self.why, "why", "why"),
         ]
 
     def show(self, request: HttpRequest, event: Event) -> HttpResponse:
@@ -129,6 +89,11 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
             message=message,
         )
 
+    def why(self, request: HttpRequest) -> HttpResponse:
+        """Why did, or didn't, somebody get a campaign: `?campaign=7&email=ana@example.com`."""
+        facts = why.context(request)
+        return self.render(request, "admin/webhooks/why.html", facts.pop("title"), **facts)
+
     # --- Pieces of other pages -----------------------------------------------------------
 
     def of_person(self, request: HttpRequest, person: int) -> HttpResponse:
@@ -140,7 +105,15 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
         recent = list(mails.order_by("-pk")[:MOST_EVENTS])
         lines = _timeline(moments(events), recent)
         return self.fragment(
-            request, "admin/webhooks/of_person.html", "", lines=lines, most=MOST_EVENTS
+            request,
+            "admin/webhooks/of_person.html",
+            "",
+            lines=lines,
+            may_ask_why=why.may_see(request),
+            campaigns=why.offered(None),
+            person_email=Subscriber.objects.filter(pk=person)
+            .values_list("email", flat=True)
+            .first(),
         )
 
     def of_message(self, request: HttpRequest, message: int) -> HttpResponse:

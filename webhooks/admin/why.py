@@ -1,0 +1,119 @@
+"""Why did, or didn't, somebody get it? One page per campaign and address."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+from campaigns.models import Campaign
+from delivery.admin import handoffs
+from delivery.models import Handoff, Message
+from delivery.tracing import Try
+from emailplatform.errors import DomainError
+from webhooks import explaining
+from webhooks.judging import Facts
+from webhooks.models import Event
+
+TITLE = "Why did, or didn’t, somebody get it?"
+MOST_CAMPAIGNS = 100
+"""The newest ones are offered; links from a campaign's own page work for all."""
+_TONES = {"sent": "info", "queued": "warn", "failed": "bad", "unknown": "warn"}
+
+
+class Step(NamedTuple):
+    """One line of the story."""
+
+    at: datetime
+    label: str
+    tone: str = ""
+    detail: str = ""
+    reason: str = ""
+    """Why it went this way."""
+    handoff: Handoff | None = None
+    event: Event | None = None
+
+
+def may_see(request: HttpRequest) -> bool:
+    """Who sees campaigns and people; either alone would tell of the other."""
+    rights = ("campaigns.view_campaign", "subscribers.view_subscriber")
+    return bool(request.user.is_active and request.user.has_perms(rights))
+
+
+def context(request: HttpRequest) -> dict[str, Any]:
+    """Return what the page shows: the question, and the answer if it is complete."""
+    email, pk = request.GET.get("email", "").strip(), request.GET.get("campaign", "")
+    campaign = Campaign.objects.filter(pk=int(pk[:18])).first() if pk.isdecimal() else None
+    shown = {"email": email, "campaign": campaign, "campaigns": offered(campaign)}
+    if campaign is None or not email:
+        return {**shown, "title": TITLE}
+    try:
+        found = explaining.explain(campaign, email, timezone.now())
+    except DomainError as error:
+        return {**shown, "title": TITLE, "error": str(error)}
+    facts = found.facts
+    title = f"{facts.who} and “{campaign}”"
+    return {
+        **shown,
+        "title": title,
+        "verdict": found.verdict,
+        "facts": facts,
+        "story": _story(facts),
+    }
+
+
+def offered(asked: Campaign | None) -> list[Campaign]:
+    """Return the campaigns to choose from."""
+    newest = list(Campaign.objects.only("name")[:MOST_CAMPAIGNS])
+    return newest if asked is None or asked in newest else [asked, *newest]
+
+
+def _story(facts: Facts) -> list[Step]:
+    """Return what happened, the first thing first."""
+    steps = []
+    if facts.campaign.launched_at:
+        steps.append(Step(facts.campaign.launched_at, "The campaign was launched"))
+    if facts.message is not None:
+        steps.append(Step(facts.message.created_at, "Their mail was queued"))
+        steps += tries(facts.message, facts.trace.tries, facts.trace.earlier)
+    steps += [
+        Step(each.event.occurred_at, each.label, each.tone, _detail(each.event), event=each.event)
+        for each in facts.moments
+    ]
+    return sorted(steps, key=lambda step: step.at)
+
+
+def tries(message: Message, made: list[Try], earlier: int) -> list[Step]:
+    """Return the hand-offs of a message; “of 3” only where all of them are known."""
+    total = len(made) + earlier
+    steps = []
+    for number, each in enumerate(made, earlier + 1):
+        which = f"Try {number} of {total}: " if total > 1 else ""
+        label = f"{which}{each.label} by {each.provider or 'a provider that is gone'}"
+        if each.status == Message.Status.SENT:
+            label = f"{which}Accepted by {each.provider or 'a provider that is gone'}"
+        steps.append(
+            Step(each.at, label, _TONES.get(each.status, ""), _said(each), _way(each), each.handoff)
+        )
+    return steps
+
+
+def _said(tried: Try) -> str:
+    if not tried.whole:
+        return tried.error
+    sizes = ", ".join(str(each.size) for each in tried.whole)
+    halved = f"Calls of {sizes} were refused as a whole and halved, until this one was left."
+    return f"{tried.error} {halved}".strip()
+
+
+def _way(tried: Try) -> str:
+    """Return why this provider: of a part of a halved call, why the whole call went there."""
+    handoff = tried.whole[0] if tried.whole else tried.handoff
+    return handoffs.why(handoff) if handoff else ""
+
+
+def _detail(event: Event) -> str:
+    told_by = f"told by {event.account}" if event.account else "seen by ourselves"
+    return " · ".join(filter(None, [event.reason, event.url, told_by]))
