@@ -116,7 +116,9 @@ class CampaignViewSet(
     serializer_class = CampaignSerializer
     http_method_names = ["get", "post", "patch", "head", "options"]
     filterset_fields = ["status"]
-    scopes = dict.fromkeys(["send", "schedule", "unschedule", "pause", "resume", "cancel"], "send")
+    scopes = dict.fromkeys(
+        ["send", "schedule", "unschedule", "pause", "resume", "cancel", "accept"], "send"
+    )
 
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Change a draft. Locked: a launch at the same moment comes before or after it."""
@@ -165,6 +167,12 @@ class CampaignViewSet(
     def cancel(self, request: Request, pk: str) -> Response:
         """End it for good; what is not handed over yet never will be."""
         return self._moved(lambda campaign: campaign.cancel(timezone.now()))
+
+    @extend_schema(request=None, responses=CampaignSerializer)
+    @action(detail=True, methods=["post"])
+    def accept(self, request: Request, pk: str) -> Response:
+        """Take a campaign that finished with holds for sent: the rest is given up."""
+        return self._moved(Campaign.accept)
 
     def _moved(self, move: Callable[[Campaign], None]) -> Response:
         campaign = self.get_object()

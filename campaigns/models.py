@@ -66,14 +66,16 @@ class Campaign(StatefulModel):
         SENDING = "sending", "Sending"
         PAUSED = "paused", "Paused"
         SENT = "sent", "Sent"
+        HELD = "held", "Finished with holds"
         CANCELLED = "cancelled", "Cancelled"
 
     TRANSITIONS = {
         Status.DRAFT: frozenset({Status.SCHEDULED, Status.SENDING}),
         Status.SCHEDULED: frozenset({Status.DRAFT, Status.SENDING, Status.CANCELLED}),
-        Status.SENDING: frozenset({Status.PAUSED, Status.SENT, Status.CANCELLED}),
+        Status.SENDING: frozenset({Status.PAUSED, Status.SENT, Status.HELD, Status.CANCELLED}),
         Status.PAUSED: frozenset({Status.SENDING, Status.CANCELLED}),
         Status.SENT: frozenset({Status.SENDING}),
+        Status.HELD: frozenset({Status.SENDING, Status.SENT}),
     }
 
     name = models.CharField(max_length=200)
@@ -98,7 +100,7 @@ class Campaign(StatefulModel):
     audience = models.JSONField(default=dict, editable=False)
     """Frozen at launch by `targeting.frozen`: lists, segment rules, exclusions, until when."""
     problem = models.CharField(max_length=500, blank=True, editable=False)
-    """Why it went back to draft or paused by itself, in one sentence."""
+    """Why it went back to draft, paused by itself or is held, in one sentence."""
     launched_at = models.DateTimeField(null=True, blank=True, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_by = models.ForeignKey(
@@ -116,7 +118,7 @@ class Campaign(StatefulModel):
                 name="campaign_has_send_at_once_scheduled",
             ),
             models.CheckConstraint(
-                condition=~Q(status__in=["sending", "paused", "sent"])
+                condition=~Q(status__in=["sending", "paused", "sent", "held"])
                 | Q(launched_at__isnull=False),
                 name="campaign_has_launched_at_once_sending",
             ),
@@ -144,13 +146,31 @@ class Campaign(StatefulModel):
         """End it for good. Messages still queued are cancelled by `delivery.expanding`."""
         self.move_to(self.Status.CANCELLED, finished_at=now)
 
-    def finish(self, now: datetime) -> None:
-        """End it; one that was reopened keeps the time it was over first."""
-        self.move_to(self.Status.SENT, finished_at=self.finished_at or now)
+    @property
+    def is_over(self) -> bool:
+        """It was sent, whether or not everybody got it."""
+        return self.status in {self.Status.SENT, self.Status.HELD}
+
+    def finish(self, now: datetime, holds: int = 0) -> None:
+        """End it; with holds, mail that failed and could still go out, it is never plain “sent”.
+
+        One that was reopened keeps the time it was over first.
+        """
+        status, problem = self.Status.SENT, ""
+        if holds:
+            mails = "1 mail" if holds == 1 else f"{holds:,} mails"
+            status, problem = self.Status.HELD, f"{mails} failed and can be tried again."
+        self.move_to(status, finished_at=self.finished_at or now, problem=problem)
+
+    def accept(self) -> None:
+        """Take a campaign that is held for sent: the rest is given up."""
+        self.move_to(self.Status.SENT, only_from={self.Status.HELD}, problem="")
 
     def reopen(self) -> None:
         """Send again to some of its people: only `delivery.resending` does, which queues them."""
-        self.move_to(self.Status.SENDING, only_from={self.Status.SENT}, problem="")
+        self.move_to(
+            self.Status.SENDING, only_from={self.Status.SENT, self.Status.HELD}, problem=""
+        )
 
 
 class Content(models.Model):

@@ -17,5 +17,9 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         rows = self.filter(status=self.model.Status.SCHEDULED, send_at__lte=now)
         return rows.order_by("send_at", "pk")
 
+    def over(self) -> Self:
+        """Campaigns that were sent, whether or not everybody got their mail."""
+        return self.filter(status__in=[self.model.Status.SENT, self.model.Status.HELD])
+
     def sending(self) -> Self:
         return self.filter(status=self.model.Status.SENDING).order_by("launched_at", "pk")

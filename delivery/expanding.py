@@ -14,7 +14,6 @@ from campaigns import targeting
 from campaigns.models import Campaign
 from delivery import crashing
 from delivery.models import Expansion, Message
-from emailplatform.states import InvalidTransition
 
 CHUNK = 50_000
 """Ids per chunk: one INSERT ... SELECT, one commit, and the cursor moves with it."""
@@ -54,20 +53,29 @@ def expand_all(now: datetime) -> None:
 
 
 def finish_done(now: datetime) -> int:
-    """Mark campaigns as sent that have nothing queued or under way; return how many.
+    """End campaigns that have nothing queued or under way; return how many.
 
-    Messages in doubt do not hold a campaign up: evidence settles them later.
+    With mail that failed and could still go out they are held, else sent. Messages in doubt do
+    not hold a campaign up: evidence settles them later.
     """
-    finished = 0
-    for campaign in Campaign.objects.sending().filter(expansion__done_at__isnull=False):
-        if Message.objects.is_under_way(campaign.pk):
-            continue
-        try:
-            campaign.finish(now)
-        except InvalidTransition:
-            continue  # paused or cancelled meanwhile
-        finished += 1
-    return finished
+    done = Campaign.objects.sending().filter(expansion__done_at__isnull=False)
+    return sum(_finish(pk, now) for pk in done.values_list("pk", flat=True))
+
+
+def _finish(pk: int, now: datetime) -> bool:
+    """End one campaign if nothing is left of it.
+
+    Locked: who queues mail of it again at this moment comes before or after, and then reopens it.
+    """
+    if Message.objects.is_under_way(pk):
+        return False
+    with transaction.atomic():
+        rows = Campaign.objects.sending().select_for_update(skip_locked=True)
+        campaign = rows.filter(pk=pk).first()
+        if campaign is None or Message.objects.is_under_way(pk):
+            return False
+        campaign.finish(now, Message.objects.filter(campaign=pk).recoverable().count())
+    return True
 
 
 def cancel_rest(limit: int = CHUNK) -> int:

@@ -67,6 +67,8 @@ class Progress:
     """Of those, for so long that no evidence is expected any more."""
     left_out: int
     expired: int
+    recoverable: int
+    """Failed or expired, and may arrive if they are tried again."""
     queued: int
     """Waiting, or being handed over."""
     per_second: float
@@ -107,7 +109,7 @@ def progress(campaign: Campaign, now: datetime) -> Progress:
     expansion = Expansion.objects.filter(campaign=campaign).first()
     total = expansion.queued if expansion else 0
     sent = totals(campaign).sent
-    problems, reasons = _problems(campaign)
+    problems, reasons, recoverable = _problems(campaign)
     status = Message.Status
     unknown = problems.get(status.UNKNOWN, 0)
     decided = sent + sum(problems.values())
@@ -123,6 +125,7 @@ def progress(campaign: Campaign, now: datetime) -> Progress:
         unconfirmed=min(unknown, _unconfirmed(campaign, now)) if unknown else 0,
         left_out=problems.get(status.SKIPPED, 0),
         expired=problems.get(status.EXPIRED, 0),
+        recoverable=recoverable,
         queued=queued,
         per_second=speed,
         seconds_left=queued / speed if speed else None,
@@ -142,7 +145,7 @@ def speed_of(campaign: Campaign, now: datetime) -> float:
 
 def usual_speed() -> float | None:
     """Return messages per second of the campaign finished last, None before the first."""
-    last = Campaign.objects.filter(status=Campaign.Status.SENT).order_by("-finished_at").first()
+    last = Campaign.objects.over().order_by("-finished_at").first()
     if last is None or last.launched_at is None or last.finished_at is None:
         return None
     took = (last.finished_at - last.launched_at).total_seconds()
@@ -171,17 +174,22 @@ def in_flight(campaign: Campaign) -> int:
     return rows.count()
 
 
-def _problems(campaign: Campaign) -> tuple[dict[str, int], dict[str, int]]:
-    """Return messages per status that is not sent, and per reason."""
+def _problems(campaign: Campaign) -> tuple[dict[str, int], dict[str, int], int]:
+    """Return messages per status that is not sent, per reason, and how many are recoverable."""
     status = Message.Status
     troubled = [status.FAILED, status.UNKNOWN, status.SKIPPED, status.EXPIRED]
     rows = Message.objects.filter(campaign=campaign, status__in=troubled).order_by()
     by_status: dict[str, int] = {}
     by_reason: dict[str, int] = {}
-    for each, reason, count in rows.values_list("status", "error").annotate(count=Count("pk")):
+    recoverable = 0
+    groups = rows.values_list("status", "error", "fault").annotate(count=Count("pk"))
+    for each, reason, fault, count in groups:
         by_status[each] = by_status.get(each, 0) + count
         by_reason[reason] = by_reason.get(reason, 0) + count
-    return by_status, dict(sorted(by_reason.items(), key=lambda item: -item[1])[:20])
+        is_dead = each in {status.FAILED, status.EXPIRED}
+        recoverable += count if is_dead and fault != Message.Fault.ADDRESS else 0
+    most = dict(sorted(by_reason.items(), key=lambda item: -item[1])[:20])
+    return by_status, most, recoverable
 
 
 def _unconfirmed(campaign: Campaign, now: datetime) -> int:

@@ -27,9 +27,10 @@ def resend_doubtful(now: datetime) -> int:
 
 
 def resend_failed(campaign: Campaign, now: datetime) -> int:
-    """Queue again what providers refused, in a campaign that is over; return how many messages.
+    """Queue again what failed or was too late, in a campaign that is over; return how many.
 
-    With any, the campaign is sending again. Raises InvalidTransition while it is not over.
+    Not those whose address is at fault: they only fail again. With any, the campaign is sending
+    again. Raises InvalidTransition while it is not over.
     """
     return _queue_again(campaign, failed(campaign), now)
 
@@ -43,7 +44,7 @@ def resend_unconfirmed(campaign: Campaign, now: datetime) -> int:
 
 
 def failed(campaign: Campaign) -> MessageQuerySet:
-    return Message.objects.filter(campaign=campaign, status=Message.Status.FAILED)
+    return Message.objects.filter(campaign=campaign).recoverable()
 
 
 def unconfirmed(campaign: Campaign, now: datetime) -> MessageQuerySet:

@@ -127,6 +127,7 @@ class CampaignAdmin(PageAdmin):
             self.deed("<int:pk>/resume/", self.resume, "resume"),
             self.deed("<int:pk>/cancel/", self.cancel, "cancel"),
             self.deed("<int:pk>/unschedule/", self.unschedule, "unschedule"),
+            self.deed("<int:pk>/accept/", self.accept, "accept"),
             self.deed("<int:pk>/resend-failed/", self.resend_failed, "resend_failed"),
             self.deed(
                 "<int:pk>/resend-unconfirmed/", self.resend_unconfirmed, "resend_unconfirmed"
@@ -284,7 +285,7 @@ class CampaignAdmin(PageAdmin):
         """Send now, or at the time that is set."""
         here = redirect(self.url("step", campaign.pk, "send"))
         try:
-            self._confirm_number(request, campaign)
+            drafts.confirm_number(campaign, request.POST.get("people", ""))
             if campaign.send_at:
                 launching.schedule(campaign, campaign.send_at, timezone.now())
                 self.done(request, campaign, "Scheduled. Nothing goes out before that time.")
@@ -296,17 +297,6 @@ class CampaignAdmin(PageAdmin):
             self.message_user(request, str(error), messages.ERROR)
             return here
         return None
-
-    def _confirm_number(self, request: HttpRequest, campaign: Campaign) -> None:
-        """Raise InvalidInput unless a large send was confirmed with its number of people."""
-        if campaign.status != Status.DRAFT or launching.problems(campaign):
-            return
-        reached = targeting.measured(targeting.choice_of(campaign)).reached
-        typed = "".join(filter(str.isdecimal, request.POST.get("people", "")))
-        if reached > drafts.TYPE_ABOVE and typed != str(reached):
-            raise InvalidInput(
-                f"Not sent. Type the number of people, {number(reached)}, to say that you mean it."
-            )
 
     def pause(self, request: HttpRequest, campaign: Campaign) -> None:
         campaign.pause()
@@ -325,6 +315,10 @@ class CampaignAdmin(PageAdmin):
     def unschedule(self, request: HttpRequest, campaign: Campaign) -> None:
         campaign.unschedule()
         self.done(request, campaign, "Back to draft: nothing goes out until you send it.")
+
+    def accept(self, request: HttpRequest, campaign: Campaign) -> None:
+        campaign.accept()
+        self.done(request, campaign, "Accepted as it is: the campaign counts as sent.")
 
     def resend_failed(self, request: HttpRequest, campaign: Campaign) -> None:
         count = resending.resend_failed(campaign, timezone.now())
@@ -370,6 +364,8 @@ class CampaignAdmin(PageAdmin):
         is_fresh = bool(campaign.finished_at and timezone.now() - campaign.finished_at < COMING_IN)
         facts = progress.report(campaign)
         facts["again"] = moves.again(self, request, campaign, facts["progress"])
+        ways_out = moves.held(self, request, campaign, facts["progress"])
+        facts["buttons"] = moves.buttons(self, request, campaign) + ways_out
         return self._page(request, "report", campaign, **facts, is_fresh=is_fresh)
 
     def totals(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:

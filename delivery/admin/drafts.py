@@ -14,6 +14,7 @@ from campaigns.models import Campaign
 from delivery import reports, routing
 from delivery.models import ProviderAccount, Stream
 from emailplatform.errors import InvalidInput
+from emailplatform.formats import number
 
 STEPS = {
     "audience": "Audience",
@@ -140,3 +141,14 @@ def plan(campaign: Campaign, audience: targeting.Audience) -> dict[str, Any]:
 
 def _is_past(moment: datetime | None) -> bool:
     return moment is not None and moment <= timezone.now()
+
+
+def confirm_number(campaign: Campaign, typed: str) -> None:
+    """Raise InvalidInput unless a large send was confirmed with its number of people."""
+    if campaign.status != Campaign.Status.DRAFT or launching.problems(campaign):
+        return
+    reached = targeting.measured(targeting.choice_of(campaign)).reached
+    if reached > TYPE_ABOVE and "".join(filter(str.isdecimal, typed)) != str(reached):
+        raise InvalidInput(
+            f"Not sent. Type the number of people, {number(reached)}, to say that you mean it."
+        )

@@ -20,6 +20,7 @@ TONES = {
     Status.SENDING: "info",
     Status.PAUSED: "warn",
     Status.SENT: "ok",
+    Status.HELD: "warn",
     Status.CANCELLED: "bad",
 }
 

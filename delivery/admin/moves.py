@@ -29,7 +29,7 @@ def again(
     page: ModelAdmin, request: HttpRequest, campaign: Campaign, progress: Progress
 ) -> list[Button]:
     """Return the ways to send once more to some people of a campaign that is over."""
-    if campaign.status != Status.SENT or not page.has_change_permission(request, campaign):
+    if not (campaign.is_over and page.has_change_permission(request, campaign)):
         return []
     shown = []
     if progress.unconfirmed:
@@ -46,20 +46,38 @@ def again(
                 ),
             )
         )
-    if progress.failed:
-        shown.append(
-            Button(
-                f"Try {number(progress.failed)} failed again",
-                page.url("resend_failed", campaign.pk),
-                "refresh",
-                post=True,
-                confirm=(
-                    f"Try {number(progress.failed)} again that were refused? None of them has the "
-                    "mail. Mend first what the reasons name, or they fail again."
-                ),
-            )
-        )
+    if progress.recoverable and campaign.status == Status.SENT:
+        shown.append(_retry(page, campaign, progress.recoverable, ""))
     return shown
+
+
+def held(
+    page: ModelAdmin, request: HttpRequest, campaign: Campaign, progress: Progress
+) -> list[Button]:
+    """Return the two ways out of “finished with holds”: try again, or take it as it is."""
+    if campaign.status != Status.HELD or not page.has_change_permission(request, campaign):
+        return []
+    count = progress.recoverable
+    accept = Button(
+        "Accept as it is",
+        page.url("accept", campaign.pk),
+        "done_all",
+        post=True,
+        confirm=(
+            f"Count this campaign as sent, although {number(count)} did not get it? They can "
+            "still be tried again later."
+        ),
+    )
+    return [accept, *([_retry(page, campaign, count, "primary")] if count else [])]
+
+
+def _retry(page: ModelAdmin, campaign: Campaign, count: int, look: str) -> Button:
+    question = (
+        f"Try {number(count)} again that failed? None of them has the mail. Mend first what the "
+        "reasons name, or they fail again. Addresses that do not work are not tried."
+    )
+    label, url = f"Retry {number(count)} failed", page.url("resend_failed", campaign.pk)
+    return Button(label, url, "refresh", look, post=True, confirm=question)
 
 
 def _moves(page: ModelAdmin, campaign: Campaign) -> list[Button]:

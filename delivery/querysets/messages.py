@@ -160,6 +160,15 @@ class MessageQuerySet(models.QuerySet["Message"]):
             batch = some.select_for_update(skip_locked=True).values("pk")[:limit]
             return self.filter(pk__in=batch).update(status=self.model.Status.CANCELLED)
 
+    def dead(self) -> Self:
+        """Messages that failed for good: dead letters."""
+        status = self.model.Status
+        return self.filter(status__in=[status.FAILED, status.EXPIRED])
+
+    def recoverable(self) -> Self:
+        """Dead letters that may arrive if they are tried again: the address is not at fault."""
+        return self.dead().exclude(fault=self.model.Fault.ADDRESS)
+
     def in_doubt_since(self, before: datetime) -> Self:
         """Messages in doubt about a call that began before then."""
         began_at = Coalesce("handoff__in_flight_at", "created_at")

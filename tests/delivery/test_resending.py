@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +13,10 @@ from django.utils import timezone
 from campaigns.models import Campaign
 from delivery import counting, expanding, reports, resending, sending
 from delivery.models import Expansion, Message, ProviderAccount
+from delivery.providers.base import Rejected
 from emailplatform.states import InvalidTransition
 from tests import make, racing, scripted
+from tests.calling import Api
 from tests.pages import member, text, use_own_cache
 from tests.scripted import Scripted
 
@@ -62,7 +65,7 @@ def over(account: ProviderAccount, ages: list[timedelta], failed: int = 0) -> Ca
         )
     size = 1 + len(ages) + failed
     Expansion.objects.create(campaign=campaign, queued=size, done_at=now)
-    campaign.finish(now)
+    campaign.finish(now, failed)
     counting.rebuild(campaign.pk)
     return campaign
 
@@ -202,7 +205,7 @@ def test_the_report_tells_doubt_from_what_stays_unconfirmed(admin_client, accoun
     assert (progress.unknown, progress.in_doubt, progress.unconfirmed) == (3, 1, 2)
     assert "Send again to the 2 unconfirmed" in page
     assert "may get it twice" in page
-    assert "Try 1 failed again" in page
+    assert "Retry 1 failed" in page
 
 
 def test_without_anything_to_send_again_no_button_says_so(admin_client, account):
@@ -212,7 +215,7 @@ def test_without_anything_to_send_again_no_button_says_so(admin_client, account)
 
     assert "in doubt" in page
     assert "Send again" not in page
-    assert "failed again" not in page
+    assert "Retry" not in page
 
 
 def test_the_messages_that_stay_unconfirmed_can_be_listed(admin_client, account):
@@ -276,3 +279,114 @@ def test_a_viewer_sees_no_button_and_may_not_send_again(account, deed):
     assert addresses("queued") == set()
     assert "Send again" not in page
     assert "unconfirmed" in page, "the number is everybody's"
+
+
+# --- Finished with holds ------------------------------------------------------------------
+
+
+def finished(account: ProviderAccount, **fields: Any) -> Campaign:
+    """A campaign with one mail that was sent and one that ended as `fields` say, just ended."""
+    campaign = make.launched([])
+    now = timezone.now()
+    make.message(campaign, status="sent", provider=account, sent_at=now)
+    make.message(campaign, make.subscriber("lost@example.com"), provider=account, **fields)
+    Expansion.objects.create(campaign=campaign, queued=2, done_at=now)
+    expanding.finish_done(now)
+    counting.rebuild(campaign.pk)
+    campaign.refresh_from_db()
+    return campaign
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"status": "failed", "fault": "mailbox"}, "held"),
+        ({"status": "failed", "fault": "content"}, "held"),
+        ({"status": "failed", "fault": "other"}, "held"),
+        ({"status": "failed"}, "held"),
+        ({"status": "expired"}, "held"),
+        ({"status": "failed", "fault": "address"}, "sent"),
+        ({"status": "skipped", "error": "suppressed"}, "sent"),
+        ({"status": "unknown"}, "sent"),
+        ({"status": "sent"}, "sent"),
+    ],
+)
+def test_a_campaign_with_mail_that_could_still_go_out_is_never_plain_sent(account, fields, status):
+    campaign = finished(account, **fields)
+
+    assert campaign.status == status
+    assert bool(campaign.problem) == (status == "held")
+
+
+def test_what_is_held_goes_out_once_it_is_retried_and_the_campaign_is_sent(account):
+    campaign = finished(account, status="expired", error="too late")
+
+    assert resending.resend_failed(campaign, timezone.now()) == 1
+    sending.send_slice(seconds=5)
+    expanding.finish_done(timezone.now())
+
+    campaign.refresh_from_db()
+    assert Scripted.sent_to(account) == ["lost@example.com"]
+    assert (campaign.status, campaign.problem) == ("sent", "")
+
+
+def test_what_fails_again_is_held_again(account):
+    Scripted.whole[account.pk] = scripted.raising(Rejected("Still no."))
+    campaign = finished(account, status="failed", fault="other")
+
+    resending.resend_failed(campaign, timezone.now())
+    sending.send_slice(seconds=5)
+    expanding.finish_done(timezone.now())
+
+    campaign.refresh_from_db()
+    assert campaign.status == "held"
+
+
+def test_addresses_that_do_not_work_are_not_tried_again(account):
+    campaign = finished(account, status="failed", fault="other")
+    dead = make.message(campaign, status="failed", fault="address")
+
+    resending.resend_failed(campaign, timezone.now())
+
+    dead.refresh_from_db()
+    assert dead.status == "failed"
+    assert addresses("queued") == {"lost@example.com"}
+
+
+def test_a_campaign_that_is_held_says_so_and_offers_two_ways_out(admin_client, account):
+    campaign = finished(account, status="failed", fault="mailbox")
+
+    page = text(admin_client.get(page_of(campaign)))
+
+    assert "Finished with holds" in page
+    assert "1 mail failed and can be tried again" in page
+    assert re.search(r'ui-button-primary">.*?Retry 1 failed</button>', page)
+    assert "Accept as it is" in page
+    assert "Finished with holds" in text(admin_client.get("/admin/campaigns/campaign/?status=held"))
+    assert "1 mail failed and can be tried again" in text(admin_client.get("/admin/"))
+
+
+def test_a_person_may_accept_it_as_it_is_and_still_retry_later(admin_client, account):
+    campaign = finished(account, status="failed", fault="mailbox")
+
+    page = text(admin_client.post(page_of(campaign, "accept"), follow=True))
+
+    campaign.refresh_from_db()
+    assert campaign.status == "sent"
+    assert "Accepted as it is" in page
+    assert "Retry 1 failed" in page
+    assert "Accept" in LogEntry.objects.get(object_id=str(campaign.pk)).get_change_message()
+
+    again = text(admin_client.post(page_of(campaign, "accept"), follow=True))
+    assert "cannot become" in again
+
+
+def test_programs_accept_it_by_api(account):
+    campaign = finished(account, status="failed", fault="mailbox")
+    api = Api()
+
+    assert api.get("campaigns/", status="held").data["results"][0]["problem"]
+    answer = api.post(f"campaigns/{campaign.pk}/accept/")
+
+    assert (answer.status, answer.data["status"]) == (200, "sent")
+    assert api.post(f"campaigns/{campaign.pk}/accept/").error["code"] == "invalid_transition"

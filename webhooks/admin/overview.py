@@ -189,6 +189,7 @@ def _about_campaigns() -> list[Attention]:
             f"{each.name}: {each.problem}",
             reverse("admin:campaigns_campaign_change", args=[each.pk]),
             "See the campaign",
+            each.finished_at,
         )
         for each in troubled
     ]

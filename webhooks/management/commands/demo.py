@@ -124,7 +124,7 @@ class Command(BaseCommand):
             campaign.refresh_from_db()
             progress = reports.progress(campaign, timezone.now())
             bar.show(progress.decided, max(progress.total, audience.reached))
-            return campaign.status == Campaign.Status.SENT
+            return campaign.is_over
 
         _until(is_sent, "The campaign was not finished in time.")
         bar.close()
