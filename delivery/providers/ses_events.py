@@ -116,10 +116,15 @@ def _heard(
 def _recipients(
     name: str, event: dict[str, Any], details: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
-    """Return each recipient the event is about as an object with its emailAddress."""
+    """Return each recipient the event is about as an object with its emailAddress.
+
+    Who of several opened or clicked, SES does not say: that is one event, about nobody.
+    """
     listed = hearing.items(details.get(RECIPIENTS.get(name, ""))) or hearing.items(
         hearing.mapping(event.get("mail")).get("destination")
     )
+    if name in ("Open", "Click") and len(listed) > 1:
+        return [{"emailAddress": ""}]
     entries = [one if isinstance(one, dict) else {"emailAddress": one} for one in listed]
     return [entry for entry in entries if hearing.address(entry.get("emailAddress"))]
 

@@ -7,7 +7,7 @@ or as strict as the real providers without ever sharing a mistake with the code 
     config    accounts and options: rates, latencies
     faults    which calls go wrong, and how: throttled, silent, cut off, lost
     outcomes  what becomes of a message; an address such as bounce+x@… asks for its outcome
-    inbox     messages and events in one SQLite file
+    inbox     messages and events in one SQLite file; attachments' bytes once, as `files` reads them
     webhooks  tells the platform; sendgrid, mailgun, postmark and sns say it in their words
     control   /_sandbox/: options, faults, accounts, messages, stats, duplicates
 """

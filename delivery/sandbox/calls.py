@@ -73,6 +73,8 @@ class Call:
     shared: Shared
     letters: Sequence[Letter]
     answer: Answer
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """The bytes of attachments by their digest; `files.File` tells the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,11 @@ class Content:
     text: str
     headers: Mapping[str, str]
     metadata: Mapping[str, Any]
+    cc: str = ""
+    attachments: Sequence[Mapping[str, Any]] = ()
+    """As `files.File.as_json` tells them."""
+    stream: str = ""
+    """Postmark's, else empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from delivery.sandbox import sns
 from delivery.sandbox.config import ConfigError, accounts_from_json
 from delivery.sandbox.inbox import Stored
 from delivery.sandbox.kinds import KINDS
+from delivery.sandbox.mime import read_mime
 from delivery.sandbox.office import Office
 from delivery.sandbox.webhooks import Pump
 
@@ -44,6 +45,17 @@ def message_json(stored: Stored, *, with_bodies: bool = True) -> dict[str, Any]:
         return known
     content = asdict(KINDS[stored.kind].expand(stored.shared, stored.own))
     return {**known, "from": content.pop("sender"), **content}
+
+
+def content_of(office: Office, message: int, sha256: str) -> bytes:
+    """Return the bytes of an attachment: the inbox's, or out of the MIME message that holds it."""
+    kept = office.inbox.file(sha256)
+    if kept is not None:
+        return kept
+    stored = office.inbox.message(message)
+    raw = stored.own.get("raw") or stored.shared.get("mime") if stored else None
+    files = read_mime(raw.encode("utf-8", "surrogateescape")).files if raw else ()
+    return next((file.content for file in files if file.sha256 == sha256), b"")
 
 
 def messages(

@@ -102,6 +102,7 @@ class Inbox:
             skeleton = (call_id, account.kind, _dump(call.shared), zlib.compress(sample, 1))
             self._db.execute("INSERT INTO call VALUES (?, ?, ?, ?)", skeleton)
             self._db.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)", messages)
+            self._db.executemany("INSERT OR IGNORE INTO file VALUES (?, ?)", call.files.items())
             self._db.executemany(schema.INSERT_EVENT, events)
 
     def due(self, now: float, limit: int) -> list[Due]:
@@ -163,6 +164,11 @@ class Inbox:
         row = self._db.execute(f"{schema.MESSAGE} WHERE message.id = ?", (number,)).fetchone()
         return self._stored(row) if row else None
 
+    def file(self, sha256: str) -> bytes | None:
+        """Return the bytes of an attachment by their digest."""
+        content: bytes | None = self._one("SELECT content FROM file WHERE sha256 = ?", sha256)
+        return content
+
     def events_of(self, number: int) -> list[dict[str, Any]]:
         """Return the events of one message in the order they happen, with their state."""
         query = "SELECT type, at, agent, state, attempts FROM event WHERE message = ? ORDER BY at"
@@ -193,7 +199,7 @@ class Inbox:
     def clear(self) -> None:
         """Forget all messages and events."""
         with schema.Transaction(self._db):
-            for name in (*schema.TABLES, "inactive"):
+            for name in (*schema.TABLES, "file", "inactive"):
                 self._db.execute(f"DELETE FROM {name}")  # noqa: S608
         self._skeleton.cache_clear()
 

@@ -33,7 +33,8 @@ from delivery.sandbox.calls import (
     Shared,
 )
 from delivery.sandbox.config import Account
-from delivery.sandbox.forms import read_form
+from delivery.sandbox.files import contents
+from delivery.sandbox.forms import read_posted
 from delivery.sandbox.mime import read_mime
 from delivery.sandbox.signing import sign_mailgun
 
@@ -99,8 +100,9 @@ def accept(incoming: Incoming, account: Account) -> Call:
     """Check a call as strictly as Mailgun and return its messages."""
     if len(incoming.body) > MAX_BYTES:
         raise refuse("Request Entity Too Large", status=413)
-    form = read_form(incoming)
+    form, files = read_posted(incoming)
     shared = _shared(form, is_mime=incoming.path.endswith(".mime"))
+    shared["files"] = [file.as_json() for file in files]
     people = [_people(form, kind) for kind in ("to", "cc", "bcc")]
     if not people[0]:
         raise refuse("to parameter is missing")
@@ -110,14 +112,15 @@ def accept(incoming: Incoming, account: Account) -> Call:
     stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
     call_id = f"<{stamp}.{secrets.token_hex(8)}@{account.domain}>"
     variables = _recipient_variables(form)
-    header_to = ", ".join(text for _, _, text in people[0])
+    header_to, header_cc = (", ".join(text for _, _, text in kind) for kind in people[:2])
     letters = []
     for name, email, text in everybody:
-        own = {"name": name, "email": email, "to": header_to}
+        own = {"name": name, "email": email, "to": header_to, "cc": header_cc}
         if variables is not None:
             own |= {"to": text, "variables": variables.get(email, {})}
         letters.append(_letter(shared, own, call_id))
-    return Call(shared, letters, Answer.json(200, {"id": call_id, "message": "Queued. Thank you."}))
+    answer = Answer.json(200, {"id": call_id, "message": "Queued. Thank you."})
+    return Call(shared, letters, answer, contents(files))
 
 
 def expand(shared: Shared, own: Own) -> Content:
@@ -126,7 +129,7 @@ def expand(shared: Shared, own: Own) -> Content:
     if "mime" in shared:
         mime = read_mime(shared["mime"].encode("utf-8", "surrogateescape"))
         parts = {**shared, "subject": mime.subject, "html": mime.html, "text": mime.text}
-        parts |= {"from": mime.sender, "headers": mime.headers}
+        parts |= {"from": mime.sender, "headers": mime.headers, "files": mime.attachments}
     return Content(
         sender=parts["from"],
         to=own["to"],
@@ -135,6 +138,8 @@ def expand(shared: Shared, own: Own) -> Content:
         text=_fill(parts.get("text", ""), own),
         headers={name: _fill(value, own) for name, value in parts["headers"].items()},
         metadata=_metadata(shared, own),
+        cc=own.get("cc", ""),
+        attachments=parts.get("files", []),
     )
 
 

@@ -3,10 +3,13 @@
 import email
 import email.policy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
+from functools import lru_cache
 from typing import Any
+
+from delivery.sandbox.files import File
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,13 @@ class Mime:
     html: str
     text: str
     headers: Mapping[str, str]
+    cc: str = ""
+    files: Sequence[File] = ()
+
+    @property
+    def attachments(self) -> list[dict[str, Any]]:
+        """What is shown of the files."""
+        return [file.as_json() for file in self.files]
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -41,6 +51,7 @@ class Mime:
 _SHOWN_APART = {
     "from",
     "to",
+    "cc",
     "subject",
     "mime-version",
     "content-type",
@@ -48,8 +59,12 @@ _SHOWN_APART = {
 }
 
 
+@lru_cache(maxsize=3)
 def read_mime(raw: bytes) -> Mime:
-    """Return the parts of a message. Defects are tolerated, as mail programs do."""
+    """Return the parts of a message. Defects are tolerated, as mail programs do.
+
+    Kept for the copies and events of the same mail: a large one takes seconds.
+    """
     message = email.message_from_bytes(raw, EmailMessage, policy=email.policy.default)
     return Mime(
         sender=str(message.get("from", "")),
@@ -60,6 +75,8 @@ def read_mime(raw: bytes) -> Mime:
         headers={
             name: str(value) for name, value in message.items() if name.lower() not in _SHOWN_APART
         },
+        cc=str(message.get("cc", "")),
+        files=[_file(part) for part in message.walk() if part.get_content_disposition()],
     )
 
 
@@ -73,6 +90,16 @@ def read_headers(raw: bytes) -> Mime:
     lower = {name.lower(): value for name, value in headers.items()}
     return Mime(
         lower.get("from", ""), lower.get("to", ""), lower.get("subject", ""), "", "", headers
+    )
+
+
+def _file(part: EmailMessage) -> File:
+    content = part.get_payload(decode=True)
+    return File(
+        part.get_filename() or "",
+        str(part.get("content-type", "application/octet-stream")),
+        content if isinstance(content, bytes) else b"",
+        str(part.get("content-id", "")).strip("<> "),
     )
 
 

@@ -9,11 +9,11 @@ import json
 from datetime import datetime
 from html import escape
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from delivery.sandbox.control import local_only, message_json, stats
+from delivery.sandbox.control import content_of, local_only, message_json, stats
 from delivery.sandbox.office import Office
 
 PER_PAGE = 50
@@ -57,10 +57,11 @@ def add_routes(app: web.Application, office: Office) -> None:
     app.router.add_get("/", local_only(pages.index))
     app.router.add_get(r"/messages/{id:\d+}", local_only(pages.message))
     app.router.add_get(r"/messages/{id:\d+}/body", local_only(pages.body))
+    app.router.add_get(r"/messages/{id:\d+}/files/{number:\d+}", local_only(pages.file))
 
 
 class Pages:
-    """The handlers of the three pages."""
+    """The handlers of the pages."""
 
     def __init__(self, office: Office) -> None:
         self._office = office
@@ -95,7 +96,7 @@ class Pages:
         content = (
             f"<h2>{escape(data['subject'])}</h2>{html}"
             f"<h2>Text</h2><pre>{escape(data['text'])}</pre>"
-            f"<h2>Headers</h2><table>{headers}</table>"
+            f"{_files(data)}<h2>Headers</h2><table>{headers}</table>"
             f"<h2>Metadata</h2><pre>{escape(json.dumps(data['metadata'], indent=2))}</pre>"
             f'<h2>Events</h2><table class="events">{_EVENT_HEADINGS}{events}</table>'
         )
@@ -105,6 +106,20 @@ class Pages:
         """Return the HTML of a message by itself, harmless."""
         html = '<base target="_blank">' + self._find(request)["html"]
         return web.Response(text=html, content_type="text/html", headers=_headers(BODY_POLICY))
+
+    async def file(self, request: web.Request) -> web.Response:
+        """Return an attachment as a download, whatever its type says."""
+        data, number = self._find(request), int(request.match_info["number"])
+        if number >= len(data["attachments"]):
+            raise web.HTTPNotFound(text="There is no such file.\n")
+        told = data["attachments"][number]
+        content = content_of(self._office, data["id"], told["sha256"])
+        name = quote(told["filename"], safe="")
+        headers = {
+            **_headers(BODY_POLICY),
+            "Content-Disposition": f"attachment; filename*=utf-8''{name}",
+        }
+        return web.Response(body=content, content_type="application/octet-stream", headers=headers)
 
     def _find(self, request: web.Request) -> dict[str, Any]:
         stored = self._office.inbox.message(int(request.match_info["id"]))
@@ -149,6 +164,18 @@ def _row(data: dict[str, Any]) -> str:
     )
 
 
+def _files(data: dict[str, Any]) -> str:
+    if not data["attachments"]:
+        return ""
+    rows = "".join(
+        f'<tr><td><a href="/messages/{data["id"]}/files/{number}">{escape(file["filename"])}</a>'
+        f"<td>{escape(file['content_type'])}<td>{file['size']:,} bytes"
+        f"<td>{escape(file['content_id'])}</tr>"
+        for number, file in enumerate(data["attachments"])
+    )
+    return f"<h2>Attachments</h2><table><tr><th>File<th>Type<th>Size<th>Shown as</tr>{rows}</table>"
+
+
 def _event_row(event: dict[str, Any]) -> str:
     by = escape(event["agent"]) if event["type"] in ("open", "click", "unsubscribe") else ""
     told = f"{event['state']} ({event['attempts']} failed)" if event["attempts"] else event["state"]
@@ -160,8 +187,11 @@ def _envelope(data: dict[str, Any]) -> dict[str, Any]:
     return {
         "From": data["from"],
         "To": data["to"],
+        **({"Cc": data["cc"]} if data["cc"] else {}),
         "Subject": data["subject"],
         **data["headers"],
+        "Delivered to": data["recipient"],
+        **({"Stream": data["stream"]} if data["stream"] else {}),
         "Provider's id": data["provider_message_id"],
     }
 

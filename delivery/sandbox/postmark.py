@@ -4,7 +4,7 @@ Copied from documentation (developer pages "Email API", "API overview: error cod
 Delivery / Open / Click / Spam complaint / Subscription change webhook") and from the texts that
 Anymail and Postmark's own clients parse: paths, limits of 500 messages, 50 MB, 10 MB and 50
 recipients, error codes, one result per entry in the order of the request, event fields.
-Guessed: the HTTP status of code 409, texts for metadata, tags and sizes. The bulk API and
+Guessed: the HTTP status of code 409, texts for metadata, tags, files and sizes. The bulk API and
 stored templates are not spoken.
 """
 
@@ -29,6 +29,7 @@ from delivery.sandbox.calls import (
     Shared,
 )
 from delivery.sandbox.config import Account
+from delivery.sandbox.files import File, Unreadable, contents, decode, is_type
 from delivery.sandbox.signing import basic_auth
 
 MAX_MESSAGES = 500
@@ -106,17 +107,19 @@ def accept(incoming: Incoming, account: Account) -> Call:
         raise refuse(410, text)
     letters: list[Letter] = []
     results = []
+    kept: dict[str, bytes] = {}
     for entry in entries:
         try:
-            accepted, inactive = _letters(entry, account, incoming)
+            accepted, inactive, files = _letters(entry, account, incoming)
         except _EntryRefused as error:
             results.append({"ErrorCode": error.code, "Message": str(error)})
         else:
             letters.extend(accepted)
+            kept.update(contents(files))
             results.append(_accepted(entry, accepted[0].provider_message_id, inactive))
     if not is_batch and results[0]["ErrorCode"]:
         raise Refused(Answer.json(422, results[0]))
-    return Call({}, letters, Answer.json(200, results if is_batch else results[0]))
+    return Call({}, letters, Answer.json(200, results if is_batch else results[0]), kept)
 
 
 def expand(shared: Shared, own: Own) -> Content:
@@ -129,6 +132,9 @@ def expand(shared: Shared, own: Own) -> Content:
         text=own.get("TextBody") or "",
         headers={item["Name"]: item["Value"] for item in own.get("Headers") or []},
         metadata=own.get("Metadata") or {},
+        cc=own.get("Cc") or "",
+        attachments=own.get("Attachments") or [],
+        stream=own.get("MessageStream") or "outbound",
     )
 
 
@@ -222,8 +228,10 @@ def _parse(incoming: Incoming) -> Any:
         raise refuse(402, "The JSON you sent is syntactically incorrect.") from error
 
 
-def _letters(entry: Any, account: Account, incoming: Incoming) -> tuple[list[Letter], list[str]]:
-    """Return one letter per recipient of an entry, and who is inactive and gets none."""
+def _letters(
+    entry: Any, account: Account, incoming: Incoming
+) -> tuple[list[Letter], list[str], list[File]]:
+    """Return one letter per recipient of an entry, who is inactive and gets none, and the files."""
     if not isinstance(entry, Mapping):
         raise _EntryRefused(403, "Incompatible JSON: a message is an object.")
     _check_sender(str(entry.get("From") or ""), account)
@@ -234,6 +242,8 @@ def _letters(entry: Any, account: Account, incoming: Incoming) -> tuple[list[Let
         text = f"Recipient limit exceeded. You may send to at most {MAX_RECIPIENTS} recipients."
         raise _EntryRefused(300, text)
     _check_content(entry)
+    files = [_file(told) for told in entry.get("Attachments") or []]
+    _check_size(entry, files)
     inactive = [email for email in people if _is_inactive(email, account, incoming)]
     people = [email for email in people if email not in inactive]
     if not people:
@@ -244,7 +254,34 @@ def _letters(entry: Any, account: Account, incoming: Incoming) -> tuple[list[Let
         )
     message = str(uuid.uuid4())
     ours = str((entry.get("Metadata") or {}).get("message_id", ""))
-    return [Letter(email, ours, message, entry) for email in people], inactive
+    own = {**entry, "Attachments": [file.as_json() for file in files]}
+    return [Letter(email, ours, message, own) for email in people], inactive, files
+
+
+def _file(told: Any) -> File:
+    """Return an attachment. Refuses what lacks a name, a type or content."""
+    if not isinstance(told, Mapping):
+        raise _EntryRefused(403, "Incompatible JSON: an attachment is an object.")
+    name, kind = str(told.get("Name") or ""), str(told.get("ContentType") or "")
+    try:
+        content = decode(told.get("Content"))
+    except Unreadable as error:
+        raise _EntryRefused(300, f"The attachment '{name}' has no base64 content.") from error
+    if not name or not is_type(kind) or HEADER_UNSAFE.search(name):
+        raise _EntryRefused(300, "An attachment needs Name, ContentType and Content.")
+    content_id = str(told.get("ContentID") or "")
+    if content_id and not content_id.startswith("cid:"):
+        raise _EntryRefused(300, "The ContentID of an attachment begins with 'cid:'.")
+    return File(name, kind, content, content_id.removeprefix("cid:"))
+
+
+def _check_size(entry: Mapping[str, Any], files: Sequence[File]) -> None:
+    """Refuse more than 10 MB of bodies and files, the files as they travel: in base64."""
+    bodies = (str(entry.get(name) or "") for name in ("TextBody", "HtmlBody"))
+    size = sum(len(body.encode()) for body in bodies)
+    size += sum(-(-len(file.content) // 3) * 4 for file in files)
+    if size > MAX_MESSAGE_BYTES:
+        raise _EntryRefused(300, "The message is larger than 10 MB.")
 
 
 def _is_inactive(email: str, account: Account, incoming: Incoming) -> bool:
@@ -287,8 +324,6 @@ def _check_content(entry: Mapping[str, Any]) -> None:
     bodies = [str(entry.get(name) or "") for name in ("TextBody", "HtmlBody")]
     if not any(bodies):
         raise _EntryRefused(300, "Provide either email TextBody or HtmlBody or both.")
-    if sum(len(body.encode()) for body in bodies) > MAX_MESSAGE_BYTES:
-        raise _EntryRefused(300, "The message is larger than 10 MB.")
     stream = entry.get("MessageStream")
     if stream and stream not in STREAMS:
         text = "The 'MessageStream' provided does not exist on this server."

@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS event (
     state INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS event_message ON event (message);
 CREATE INDEX IF NOT EXISTS event_due ON event (due_at) WHERE state = 0;
+CREATE TABLE IF NOT EXISTS file (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS inactive (
     account TEXT NOT NULL, recipient TEXT NOT NULL, PRIMARY KEY (account, recipient));
 """

@@ -31,6 +31,7 @@ from delivery.sandbox.calls import (
     Shared,
 )
 from delivery.sandbox.config import Account
+from delivery.sandbox.files import File, contents, decode
 from delivery.sandbox.sendgrid_rules import MAX_BYTES, refuse
 from delivery.sandbox.signing import sign_sendgrid
 
@@ -92,11 +93,13 @@ def accept(incoming: Incoming, account: Account) -> Call:
     data = _parse(incoming)
     sendgrid_rules.check(data, account)
     call_id = secrets.token_urlsafe(16)
+    files = [_file(told) for told in data.pop("attachments", None) or []]
+    data["files"] = [file.as_json() for file in files]
     letters: list[Letter] = []
     for part in data.pop("personalizations"):
         letters.extend(_letters(data, part, f"{call_id}.recvd-5f4d8b-{len(letters)}"))
     answer = Answer(202, headers={"X-Message-Id": call_id})
-    return Call({**data, "call": call_id}, letters, answer)
+    return Call({**data, "call": call_id}, letters, answer, contents(files))
 
 
 def expand(shared: Shared, own: Own) -> Content:
@@ -119,6 +122,8 @@ def expand(shared: Shared, own: Own) -> Content:
         text=fill(bodies.get("text/plain", "")),
         headers={name: fill(value) for name, value in headers.items()},
         metadata=_arguments(shared, own),
+        cc=", ".join(_mailbox(person) for person in own.get("cc", [])),
+        attachments=shared.get("files", []),
     )
 
 
@@ -193,6 +198,13 @@ def _parse(incoming: Incoming) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise refuse("Bad Request")
     return data
+
+
+def _file(told: Mapping[str, Any]) -> File:
+    """Return an attachment; `check` has seen that it is one."""
+    kind = str(told.get("type") or "application/octet-stream")
+    content_id = str(told.get("content_id") or "")
+    return File(str(told["filename"]), kind, decode(told["content"]), content_id)
 
 
 def _letters(data: Mapping[str, Any], part: dict[str, Any], message: str) -> list[Letter]:

@@ -7,6 +7,7 @@ from typing import Any
 from delivery.sandbox.addresses import HEADER_UNSAFE, domain_of, is_valid
 from delivery.sandbox.calls import Answer, Refused
 from delivery.sandbox.config import Account
+from delivery.sandbox.files import Unreadable, decode, is_type
 
 MAX_BYTES = 30 * 1024 * 1024
 MAX_RECIPIENTS = 1000
@@ -63,6 +64,29 @@ def check(data: Mapping[str, Any], account: Account) -> None:
     _check_recipients(parts)
     _check_headers(data.get("headers"), "headers")
     _check_arguments(data.get("custom_args"), "custom_args")
+    for number, told in enumerate(data.get("attachments") or []):
+        _check_attachment(told, f"attachments.{number}")
+
+
+def _check_attachment(told: Mapping[str, Any], field: str) -> None:
+    try:
+        decode(told.get("content"))
+    except Unreadable as error:
+        text = "The attachment content must be base64 encoded."
+        raise refuse(text, f"{field}.content") from error
+    name, kind = str(told.get("filename") or ""), told.get("type")
+    if not name or HEADER_UNSAFE.search(name):
+        raise refuse("The filename must be a string without CRLF characters.", f"{field}.filename")
+    if kind is not None and (not is_type(kind) or ";" in kind):
+        text = "The attachment type cannot contain ';', or CRLF characters."
+        raise refuse(text, f"{field}.type")
+    disposition = told.get("disposition", "attachment")
+    if disposition not in ("attachment", "inline"):
+        text = "The disposition of an attachment is one of attachment, inline."
+        raise refuse(text, f"{field}.disposition")
+    if disposition == "inline" and not told.get("content_id"):
+        text = "The content_id is required when the disposition is inline."
+        raise refuse(text, f"{field}.content_id")
 
 
 def _check_sender(data: Mapping[str, Any], account: Account) -> None:

@@ -181,7 +181,8 @@ def _raw_letters(
     mime = read_headers(raw)
     checked_sender({"FromEmailAddress": data.get("FromEmailAddress") or mime.sender}, account)
     ours = str(tags.get("message_id") or mime.metadata.get("message_id", ""))
-    own = {"raw": raw.decode("utf-8", "surrogateescape"), "to": mime.to or people[0]}
+    own: dict[str, Any] = {"raw": raw.decode("utf-8", "surrogateescape")}
+    own |= {"to": mime.to or people[0], "people": people}
     message = new_message_id()
     shared = {"tags": tags, "from": data.get("FromEmailAddress") or ""}
     return [Letter(email, ours, message, own) for email in people], shared
@@ -217,7 +218,8 @@ def _expand_mime(shared: Shared, own: Own) -> Content:
     mime = read_mime(own["raw"].encode("utf-8", "surrogateescape"))
     metadata = {**mime.metadata, **shared["tags"]}
     sender = shared["from"] or mime.sender
-    return Content(sender, mime.to, mime.subject, mime.html, mime.text, mime.headers, metadata)
+    parts = (sender, mime.to, mime.subject, mime.html, mime.text, mime.headers)
+    return Content(*parts, metadata, mime.cc, mime.attachments)
 
 
 def _metadata(headers: Mapping[str, str]) -> dict[str, Any]:

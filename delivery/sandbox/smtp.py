@@ -40,9 +40,8 @@ _GREYLISTED = "451 4.7.1 Greylisted, please try again later"
 def expand(shared: Shared, own: Own) -> Content:
     """Return what the recipient reads."""
     mime = read_mime(own["raw"].encode("utf-8", "surrogateescape"))
-    return Content(
-        mime.sender, mime.to, mime.subject, mime.html, mime.text, mime.headers, mime.metadata
-    )
+    parts = (mime.sender, mime.to, mime.subject, mime.html, mime.text, mime.headers)
+    return Content(*parts, mime.metadata, mime.cc, mime.attachments)
 
 
 class Relay:

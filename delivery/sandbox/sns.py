@@ -115,7 +115,7 @@ def _mail(occurrence: Occurrence, content: Content) -> dict[str, Any]:
         "source": content.sender,
         "sendingAccountId": "123456789012",
         "messageId": occurrence.provider_message_id,
-        "destination": [occurrence.recipient],
+        "destination": occurrence.own.get("people") or [occurrence.recipient],
         "headersTruncated": False,
         "headers": [{"name": name, "value": value} for name, value in headers.items()],
         "commonHeaders": {

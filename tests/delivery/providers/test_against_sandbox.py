@@ -4,20 +4,26 @@ A mail goes out, arrives as it should be read, and what the sandbox then tells b
 believed, understood, and names our message and the provider's own.
 """
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+import requests
 
 from delivery.providers import registry
 from delivery.providers.base import (
     Account,
+    Address,
+    Attachment,
     Event,
     EventType,
     Forged,
     Provider,
+    Unavailable,
     Verdict,
     WebhookRequest,
 )
@@ -69,15 +75,19 @@ class Both:
             found += self.provider.parse(heard)
         return found
 
-    def delivered(self, people: int) -> list[Event]:
-        """Return the events that say delivered, once they are as many as people."""
+    def told(self, what: EventType, times: int) -> list[Event]:
+        """Return the events of a type, once they are so many."""
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
-            found = [event for event in self.events() if event.type is EventType.DELIVERED]
-            if len(found) >= people:
+            found = [event for event in self.events() if event.type is what]
+            if len(found) >= times:
                 return found
             time.sleep(0.02)
-        raise AssertionError(f"Only {len(found)} of {people} deliveries were told.")
+        raise AssertionError(f"Only {len(found)} of {times} were told as {what}.")
+
+    def delivered(self, people: int) -> list[Event]:
+        """Return the events that say delivered, once they are as many as people."""
+        return self.told(EventType.DELIVERED, people)
 
 
 @pytest.fixture(params=KINDS)
@@ -171,6 +181,149 @@ def test_a_person_over_the_limit_and_one_with_an_odd_name_arrive_too(both: Both)
     assert inbox["m0"]["subject"] == batch.subject.fill(people[0].subject)
     assert unix(inbox["m1"]["html"]) == batch.html.fill(people[1].html)
     assert inbox["m2"]["recipient"] == "ana@xn--bcher-kva.example"
+
+
+PDF = Attachment(
+    "Rechnung für März.pdf", "application/pdf", b"%PDF\r\n.\n" + bytes(range(256)) * 99
+)
+LOGO = Attachment("logo.png", "image/png", b"\x89PNG\r\n" * 50, content_id="logo@example.org")
+COPIES: dict[str, Any] = {
+    "more_to": [Address("bo@example.com", "Bo, Dr.")],
+    "cc": [Address("dan@example.com", "Dän")],
+    "bcc": [Address("eve@example.com", "Eve")],
+}
+
+
+def shown(attachment: Attachment) -> tuple[str, int, str]:
+    content = attachment.content
+    return attachment.content_id, len(content), hashlib.sha256(content).hexdigest()
+
+
+def test_a_mail_with_everything_reaches_all_whom_it_names(both: Both) -> None:
+    batch = small(
+        [person(**COPIES)],
+        attachments=[PDF, LOGO],
+        metadata={"order": "A-1007"},
+        tags=["paid"],
+        headers={"X-Order": "A-1007"},
+        reply_to="answers@example.org",
+        is_transactional=True,
+    )
+
+    [result] = both.provider.send(batch)
+
+    assert (result.verdict, result.refused_copies) == (Verdict.ACCEPTED, {})
+    inbox = {mail["recipient"]: mail for mail in both.sandbox.messages()}
+    assert set(inbox) == {
+        "ana1@example.com",
+        "bo@example.com",
+        "dan@example.com",
+        "eve@example.com",
+    }
+    for mail in inbox.values():
+        assert "bo@example.com" in mail["to"]
+        assert "dan@example.com" in mail["cc"]
+        assert "eve" not in f"{mail['to']}{mail['cc']}{mail['headers']}".lower()
+        assert unix(mail["html"]) == batch.html.fill(batch.recipients[0].html)
+        assert mail["message_id"] == "m1"
+        assert mail["headers"]["X-Order"] == "A-1007"
+        files = [(one["content_id"], one["size"], one["sha256"]) for one in mail["attachments"]]
+        assert sorted(files) == sorted([shown(PDF), shown(LOGO)])
+        assert PDF.filename in {one["filename"] for one in mail["attachments"]}
+
+
+def test_an_attachment_can_be_taken_from_the_inbox(both: Both) -> None:
+    list(both.provider.send(small(1, attachments=[PDF])))
+
+    [mail] = both.sandbox.messages()
+    url = f"{both.sandbox.url}/messages/{mail['id']}"
+    assert "für März.pdf" in requests.get(url, timeout=10).text
+    got = requests.get(f"{url}/files/0", timeout=10)
+
+    assert got.content == PDF.content
+    assert got.headers["Content-Disposition"].startswith("attachment;")
+    assert requests.get(f"{url}/files/1", timeout=10).status_code == 404
+
+
+def test_a_batch_with_a_file_reaches_everybody(both: Both) -> None:
+    batch = small(3, attachments=[PDF])
+
+    results = list(both.provider.send(batch))
+
+    assert {result.verdict for result in results} == {Verdict.ACCEPTED}
+    inbox = {mail["message_id"]: mail for mail in both.sandbox.messages()}
+    for to in batch.recipients:
+        assert unix(inbox[to.message_id]["html"]) == batch.html.fill(to.html)
+        assert [one["size"] for one in inbox[to.message_id]["attachments"]] == [len(PDF.content)]
+
+
+@pytest.mark.parametrize("both", HEARING_KINDS, indirect=True)
+def test_events_of_a_mail_with_copies_name_the_one_concerned(both: Both) -> None:
+    both.sandbox.set_options(vary_by="address")
+    cc, bcc = [Address("bounce+dan@example.com")], [Address("eve@example.com")]
+
+    list(both.provider.send(small([person(cc=cc, bcc=bcc)])))
+
+    delivered = {event.recipient for event in both.delivered(2)}
+    assert delivered == {"ana1@example.com", "eve@example.com"}
+    [bounced] = both.told(EventType.BOUNCED, 1)
+    assert (bounced.recipient, bounced.message_id) == ("bounce+dan@example.com", "m1")
+
+
+@pytest.mark.parametrize("both", HEARING_KINDS, indirect=True)
+def test_metadata_comes_back_with_every_event(both: Both) -> None:
+    list(both.provider.send(small(2, metadata={"order": "A-1007"})))
+
+    for event in both.delivered(2):
+        assert "A-1007" in str(event.raw)
+        assert event.message_id in {"m0", "m1"}
+
+
+@pytest.mark.parametrize("both", ["ses"], indirect=True)
+def test_who_of_several_opened_amazon_does_not_say(both: Both) -> None:
+    both.sandbox.set_options(open=1.0)
+
+    list(both.provider.send(small([person(cc=[Address("dan@example.com")])])))
+
+    assert [event.recipient for event in both.told(EventType.OPENED, 2)] == ["", ""]
+
+
+@pytest.mark.parametrize("both", ["smtp", "postmark"], indirect=True)
+def test_a_copy_that_is_refused_is_told(both: Both) -> None:
+    dead = {"smtp": "bounce+dan@example.com", "postmark": "inactive+dan@example.com"}
+    copy = dead[both.provider.kind]
+
+    [result] = both.provider.send(small([person(cc=[Address(copy), Address("eve@example.com")])]))
+
+    assert result.verdict is Verdict.ACCEPTED
+    assert list(result.refused_copies) == [copy]
+    taken = {mail["recipient"] for mail in both.sandbox.messages()}
+    assert taken == {"ana1@example.com", "eve@example.com"}
+
+
+@pytest.mark.parametrize("both", ["postmark"], indirect=True)
+def test_postmark_s_streams_are_honoured(both: Both) -> None:
+    list(both.provider.send(small(1)))
+    list(both.provider.send(small([person(1)], is_transactional=True)))
+
+    assert [mail["stream"] for mail in both.sandbox.messages()] == ["broadcast", "outbound"]
+    values = {**both.provider.account.values, "transactional_stream": "nowhere"}
+    stranger = registry.build("postmark", Account(2, 1, values))
+    with pytest.raises(Unavailable) as raised:
+        list(stranger.send(small(1, is_transactional=True)))
+    assert raised.value.is_account_fault
+
+
+@pytest.mark.parametrize("both", ["sendgrid", "mailgun", "postmark"], indirect=True)
+def test_the_sandbox_takes_what_is_just_below_the_limit(both: Both) -> None:
+    size = both.provider.max_message_bytes * 3 // 4 - 1_000_000
+    large = Attachment("large.bin", "application/octet-stream", b"\0" * size)
+
+    [result] = both.provider.send(small(1, attachments=[large]))
+
+    assert result.verdict is Verdict.ACCEPTED
+    [mail] = both.sandbox.messages()
+    assert mail["attachments"][0]["size"] == size
 
 
 @pytest.mark.parametrize("both", HEARING_KINDS, indirect=True)
