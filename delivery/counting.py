@@ -39,7 +39,8 @@ COUNTED: Mapping[str, str] = MappingProxyType(
 class Delta(NamedTuple):
     """By how much one counter changes."""
 
-    campaign: int
+    campaign: int | None
+    """None: mail sent by API."""
     provider: int
     mailbox: str
     hour: datetime
@@ -65,15 +66,17 @@ ON CONFLICT (campaign_id, provider_id, mailbox, hour) DO UPDATE SET {_EXCLUDED}
 _LOSE = f"""
 UPDATE delivery_campaignstat AS counted SET {_TAKEN}
 FROM json_populate_recordset(NULL::delivery_campaignstat, %s) AS less
-WHERE (counted.campaign_id, counted.provider_id, counted.mailbox, counted.hour)
-    = (less.campaign_id, less.provider_id, less.mailbox, less.hour)
+WHERE (counted.provider_id, counted.mailbox, counted.hour)
+    = (less.provider_id, less.mailbox, less.hour)
+  AND (counted.campaign_id = less.campaign_id
+       OR (counted.campaign_id IS NULL AND less.campaign_id IS NULL))
 """  # noqa: S608 (names of our own)
 
 _RECOUNT = f"""
 INSERT INTO delivery_campaignstat (campaign_id, provider_id, mailbox, hour, {_COLUMNS})
 SELECT campaign_id, provider_id, mailbox, date_trunc('hour', time.at), {_COUNTS}
 FROM delivery_message CROSS JOIN LATERAL (VALUES {_TIMES}) AS time (name, at)
-WHERE campaign_id = %s AND provider_id IS NOT NULL AND time.at IS NOT NULL
+WHERE {{which}} AND provider_id IS NOT NULL AND time.at IS NOT NULL
 GROUP BY 1, 2, 3, 4
 """  # noqa: S608 (names of our own)
 
@@ -106,8 +109,10 @@ def _blank(delta: Delta) -> dict[str, object]:
     }
 
 
-def rebuild(campaign: int) -> dict[int, dict[str, int]]:
+def rebuild(campaign: int | None) -> dict[int, dict[str, int]]:
     """Count a campaign's messages anew; return by how much counters were wrong, by provider.
+
+    None: of mail that was sent by API.
 
     {} if all were right. Whoever changes counters waits meanwhile (a second or two for a million
     messages): what they have not committed is not counted here, and added by them afterwards.
@@ -116,13 +121,16 @@ def rebuild(campaign: int) -> dict[int, dict[str, int]]:
         cursor.execute("LOCK TABLE delivery_campaignstat IN SHARE ROW EXCLUSIVE MODE")
         before = _totals(campaign)
         CampaignStat.objects.filter(campaign=campaign).delete()
-        cursor.execute(_RECOUNT, [campaign])
+        if campaign is None:
+            cursor.execute(_RECOUNT.format(which="campaign_id IS NULL"))
+        else:
+            cursor.execute(_RECOUNT.format(which="campaign_id = %s"), [campaign])
         after = _totals(campaign)
     wrong = {pk: _less(after.get(pk, {}), before.get(pk, {})) for pk in {*before, *after}}
     return {pk: by_counter for pk, by_counter in sorted(wrong.items()) if by_counter}
 
 
-def _totals(campaign: int) -> dict[int, dict[str, int]]:
+def _totals(campaign: int | None) -> dict[int, dict[str, int]]:
     """Return provider -> counter -> its sum over mailboxes and hours."""
     rows = CampaignStat.objects.filter(campaign=campaign).order_by().values_list("provider")
     sums = rows.annotate(*(Sum(name) for name in COUNTED))

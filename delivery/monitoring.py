@@ -80,7 +80,7 @@ def health_of(account: ProviderAccount, now: datetime) -> dict[str, Any]:
 
 
 def volumes(since: datetime) -> dict[int, Totals]:
-    """Return account -> what became of the campaign mail it has carried since then."""
+    """Return account -> what became of the mail it has carried since then."""
     rows = CampaignStat.objects.filter(hour__gte=since).order_by().values("provider_id")
     sums = {f"sum_{name}": Sum(name) for name in COUNTERS}
     return {

@@ -160,7 +160,7 @@ def totals_of(campaigns: Collection[int]) -> dict[int, Totals]:
 
 
 def totals_by_hour(since: datetime) -> dict[datetime, Totals]:
-    """Return the totals of all campaigns per hour from `since` on, in order."""
+    """Return the totals of all mail per hour from `since` on, in order."""
     rows = CampaignStat.objects.filter(hour__gte=since).order_by("hour").values("hour")
     return {row["hour"]: _totals({**row}) for row in rows.annotate(**_sums())}
 

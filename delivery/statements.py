@@ -207,7 +207,7 @@ WITH outcome AS (
 ), counted AS (
     INSERT INTO delivery_campaignstat (campaign_id, provider_id, mailbox, hour, sent)
     SELECT campaign_id, provider_id, mailbox, date_trunc('hour', %(now)s::timestamptz), count(*)
-    FROM told WHERE status = 'sent' AND campaign_id IS NOT NULL GROUP BY 1, 2, 3
+    FROM told WHERE status = 'sent' GROUP BY 1, 2, 3
     ON CONFLICT (campaign_id, provider_id, mailbox, hour)
     DO UPDATE SET sent = delivery_campaignstat.sent + excluded.sent
 )

@@ -132,8 +132,7 @@ changed AS (
     FROM moved CROSS JOIN LATERAL (VALUES
         {_COUNTERS}
     ) AS counter (name, old, new)
-    WHERE campaign_id IS NOT NULL
-      AND (provider_id, date_trunc('hour', counter.old))
+    WHERE (provider_id, date_trunc('hour', counter.old))
           IS DISTINCT FROM (new_provider_id, date_trunc('hour', counter.new))
 )
 SELECT campaign_id, provider_id, mailbox, hour, name, sum(change)::int
@@ -241,5 +240,5 @@ WITH found AS MATERIALIZED (
     RETURNING m.campaign_id, m.provider_id, m.mailbox, m.sent_at
 )
 SELECT campaign_id, provider_id, mailbox, date_trunc('hour', sent_at), 'sent', count(*)::int
-FROM moved WHERE campaign_id IS NOT NULL AND provider_id IS NOT NULL GROUP BY 1, 2, 3, 4
+FROM moved WHERE provider_id IS NOT NULL GROUP BY 1, 2, 3, 4
 """  # noqa: S608 (names of our own)

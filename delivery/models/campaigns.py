@@ -26,7 +26,8 @@ class Expansion(models.Model):
 class CampaignStat(models.Model):
     """Counters of a campaign per provider, mailbox and hour: what reports add up."""
 
-    campaign = models.ForeignKey(Campaign, models.CASCADE, db_index=False)
+    campaign = models.ForeignKey(Campaign, models.CASCADE, null=True, db_index=False)
+    """None: of all mail that was sent by API."""
     provider = models.ForeignKey(ProviderAccount, models.PROTECT, db_index=False)
     mailbox = models.CharField(max_length=10, choices=Mailbox)
     hour = models.DateTimeField()
@@ -48,9 +49,11 @@ class CampaignStat(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["campaign", "provider", "mailbox", "hour"], name="campaign_stat_once"
+                fields=["campaign", "provider", "mailbox", "hour"],
+                name="campaign_stat_once",
+                nulls_distinct=False,
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.campaign_id} at {self.hour:%Y-%m-%d %H:00}"
+        return f"{self.campaign_id or 'API'} at {self.hour:%Y-%m-%d %H:00}"

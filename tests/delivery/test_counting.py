@@ -74,6 +74,7 @@ def test_the_command_recounts_one_campaign_or_all_and_says_what_it_found():
         f"Campaign {right.pk} (Right): right as it was",
         f"Campaign {right.pk} (Right): right as it was",
         f"Campaign {wrong.pk} (Wrong): {account}: opened -7",
+        "Mail sent by API: right as it was",
     ]
     with pytest.raises(CommandError, match="There is no campaign 0"):
         call_command("rebuild_stats", "0")

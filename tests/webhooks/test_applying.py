@@ -160,7 +160,7 @@ def test_a_dropped_mail_stays_sent():
     assert totals(message).dropped == 1
 
 
-def test_transactional_mail_is_marked_and_not_counted():
+def test_mail_by_api_is_marked_and_counted_for_no_campaign():
     account = make.account()
     message = mailed(account)
     Message.objects.update(campaign=None)
@@ -168,7 +168,8 @@ def test_transactional_mail_is_marked_and_not_counted():
     hear(message, "delivered")
 
     assert message.delivered_at
-    assert not CampaignStat.objects.exists()
+    stat = CampaignStat.objects.get()
+    assert (stat.campaign, stat.delivered) == (None, 1)
 
 
 # --- Doubt -------------------------------------------------------------------------------

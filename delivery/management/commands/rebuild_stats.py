@@ -13,7 +13,7 @@ from delivery.models import ProviderAccount
 
 
 class Command(BaseCommand):
-    help = "Recount what became of a campaign's messages (default: of all campaigns')."
+    help = "Recount what became of messages: of one campaign, or of all and mail sent by API."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("campaign", nargs="?", type=int, help="The number of one campaign.")
@@ -26,8 +26,13 @@ class Command(BaseCommand):
                 raise CommandError(f"There is no campaign {campaign}.")
         accounts = dict(ProviderAccount.objects.values_list("pk", "name"))
         for pk, name in rows.values_list("pk", "name"):
-            found = "; ".join(
-                f"{accounts[account]}: {', '.join(f'{name} {by:+}' for name, by in wrong.items())}"
-                for account, wrong in counting.rebuild(pk).items()
-            )
-            self.stdout.write(f"Campaign {pk} ({name}): {found or 'right as it was'}")
+            self._rebuild(pk, f"Campaign {pk} ({name})", accounts)
+        if campaign is None:
+            self._rebuild(None, "Mail sent by API", accounts)
+
+    def _rebuild(self, campaign: int | None, label: str, accounts: dict[int, str]) -> None:
+        found = "; ".join(
+            f"{accounts[account]}: {', '.join(f'{name} {by:+}' for name, by in wrong.items())}"
+            for account, wrong in counting.rebuild(campaign).items()
+        )
+        self.stdout.write(f"{label}: {found or 'right as it was'}")
