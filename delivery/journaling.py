@@ -80,6 +80,8 @@ class Journal:
         self.accepted = 0
         self.rejected = ""
         """What the provider said of the last person it will never take."""
+        self.throttled = ""
+        """What was said last by somebody who found us too fast."""
         self._every_s = RECORD_EACH_S if provider.answers_one_by_one else RECORD_EVERY_S
         self._lease = lease_of(provider)
         self._deferrals = {person.id: person.deferrals for person in people}
@@ -92,6 +94,8 @@ class Journal:
         crashing.point("answered")
         self._told.add(result.message_id)
         self.accepted += result.verdict == Verdict.ACCEPTED
+        if result.is_throttle:
+            self.throttled = result.reason or "It found us too fast."
         if result.verdict == Verdict.REJECTED:
             self.rejected = result.reason or "The provider gave no reason."
         self._pending.append(self._outcome(result, timezone.now()))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from delivery import limiting
 from delivery.lanes import Lane
 from delivery.models import CampaignStat, ProviderAccount
 from emailplatform.errors import DomainError
@@ -32,10 +33,10 @@ class Route:
 
 
 def choose(lane: Lane, now: datetime) -> Route:
-    """Return the account for a lane's next hand-off. Raises NoProvider."""
-    candidates = list(ProviderAccount.objects.usable(lane.stream, now))
-    if lane.only_account:
-        candidates = [each for each in candidates if each.pk == lane.only_account]
+    """Return the account for a lane's next hand-off. Raises NoProvider, limiting.Full."""
+    usable = _usable(lane, now)
+    limiting.check(usable, lane, now)
+    candidates = [each for each in usable if limiting.free_share(each, lane, now)]
     sent = CampaignStat.objects.sent_by_provider(lane.campaign) if lane.campaign else {}
     random.shuffle(candidates)  # equals take turns
     candidates.sort(key=lambda account: sent.get(account.pk, 0) / account.weight)
@@ -51,6 +52,18 @@ def choose(lane: Lane, now: datetime) -> Route:
         },
     }
     return Route(chosen, reason)
+
+
+def has_room(lane: Lane, now: datetime) -> bool:
+    """Say whether an account that may be used now is not known to be full."""
+    return any(limiting.free_share(account, lane, now) for account in _usable(lane, now))
+
+
+def _usable(lane: Lane, now: datetime) -> list[ProviderAccount]:
+    accounts = list(ProviderAccount.objects.usable(lane.stream, now))
+    if lane.only_account:
+        return [account for account in accounts if account.pk == lane.only_account]
+    return accounts
 
 
 def explain_none(stream: str, now: datetime) -> str:

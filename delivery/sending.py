@@ -11,19 +11,20 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
 
 from campaigns import rendering
 from campaigns.models import Campaign, Content
-from delivery import composing, crashing, mailing, routing
+from delivery import composing, crashing, limiting, mailing, routing
 from delivery.composing import Composed
 from delivery.journaling import Journal, LeaseLost, insist, lease_of
 from delivery.lanes import Lane
 from delivery.models import CampaignStat, Handoff, Message, ProviderAccount, Stream
 from delivery.providers.base import Batch, OutcomeUnknown, ProviderError, Rejected, Unavailable
-from delivery.querysets import Claimed, Outcome
+from delivery.querysets import Claimed, Outcome, QuotaUsed
 from emailplatform.states import InvalidTransition
 
 logger = logging.getLogger(__name__)
@@ -34,56 +35,96 @@ TURN_S = 0.5
 """How long a lane is sent before others are looked at again."""
 HOPELESS_AFTER = 50
 """So many refused, and fewer sent: a campaign pauses itself."""
+LOOK_AGAIN_S = 0.25
+"""How long a slice sleeps at most while its lanes have no room: others may become due."""
 
 
 def send_slice(seconds: float, streams: Sequence[str] = ALL_STREAMS) -> int:
     """Send mail of these streams until nothing is due or `seconds` are over; return how many.
 
-    What is urgent goes first, and once more between two turns of others. Safe in any number of
-    threads, processes and machines.
+    What is urgent goes first, and once more between two turns of others. A lane that has no room
+    now is passed over until it has. Safe in any number of threads, processes and machines.
     """
     stop_at = time.monotonic() + seconds
     total = 0
-    while time.monotonic() < stop_at:
+    full: dict[Lane, float] = {}
+    while (moment := time.monotonic()) < stop_at:
+        limiting.report(streams)
         lanes = Message.objects.due_lanes(streams, timezone.now())
         random.shuffle(lanes)  # concurrent workers begin with different lanes
         lanes.sort(key=lambda lane: ALL_STREAMS.index(lane.stream))
-        handled = sum(_send_lane(lane, stop_at) for lane in lanes)
-        if not handled:
+        full = {lane: until for lane in lanes if (until := full.get(lane, 0.0)) > moment}
+        handled = sum(_send_lane(lane, stop_at, full) for lane in lanes if lane not in full)
+        if not handled and not _rest(full, stop_at):
             break
         total += handled
     return total
+
+
+def _rest(full: dict[Lane, float], stop_at: float) -> bool:
+    """Sleep until a lane has room, LOOK_AGAIN_S at most; False: none will before `stop_at`."""
+    soonest = min(full.values(), default=stop_at)
+    if soonest >= stop_at:
+        return False
+    time.sleep(min(max(soonest - time.monotonic(), limiting.SHORTEST_S), LOOK_AGAIN_S))
+    return True
 
 
 def send_next(lane: Lane, campaign: Campaign | None = None) -> int:
     """Hand over one batch of a lane; return how many messages were decided or tried.
 
     0 means: nothing is due there, or no provider can take it now (then the campaign says so).
+    Raises limiting.Full: there are limits, and none of them leaves room now.
     """
-    now = timezone.now()
-    try:
-        route = routing.choose(lane, now)
-    except routing.NoProvider as error:
-        if campaign is not None:
-            Campaign.objects.sending().filter(pk=campaign.pk).update(problem=str(error)[:500])
-        return 0
+    while True:
+        now = timezone.now()
+        try:
+            return _send_next(lane, campaign, now)
+        except routing.NoProvider as error:
+            _say(campaign, str(error))
+            return 0
+        except limiting.Full as full:
+            # Of one account only: then routing knows by now, and takes another.
+            if full.account is None or not routing.has_room(lane, now):
+                _say(campaign, str(full) if full.is_long else "")
+                raise
+
+
+def _send_next(lane: Lane, campaign: Campaign | None, now: datetime) -> int:
+    """Choose, take room, claim, hand over. Raises NoProvider, Full."""
+    route = routing.choose(lane, now)
+    account = route.account
+    sender = campaign.from_email if campaign else ""
+    grant = limiting.take(account, lane, account.call_size if campaign else 1, now, sender)
     handoff = Handoff(
-        provider=route.account,
+        provider=account,
         campaign=campaign,
         stream=lane.stream,
         mailbox=lane.mailbox,
         reason=route.reason,
     )
-    size = route.account.call_size if campaign else 1
-    people, left_out = Message.objects.claim(handoff, lane, size, now)
+    try:
+        people, left_out = Message.objects.claim(handoff, lane, grant.count, now, grant.quota)
+    except QuotaUsed:
+        raise limiting.quota_used(grant, now) from None
+    limiting.quota_seen(grant)
     if people:
-        if campaign is not None and campaign.problem:
-            Campaign.objects.sending().filter(pk=campaign.pk).update(problem="")
-        hand_over(handoff, people)
+        _say(campaign, "")
+        hand_over(handoff, people, grant)
+    limiting.settle(grant, handoff, [person.id for person in people])
     return len(people) + left_out
 
 
-def hand_over(handoff: Handoff, people: Sequence[Claimed]) -> None:
+def _say(campaign: Campaign | None, problem: str) -> None:
+    """Let a campaign say what is in its way; empty: nothing is."""
+    if campaign is not None and campaign.problem != problem[:500]:
+        campaign.problem = problem[:500]
+        Campaign.objects.sending().filter(pk=campaign.pk).update(problem=campaign.problem)
+
+
+def hand_over(
+    handoff: Handoff, people: Sequence[Claimed], grant: limiting.Grant | None = None
+) -> None:
     """Compose the mail of a prepared hand-off, call the provider, and record what it said."""
     account = handoff.provider
     crashing.point("claimed")
@@ -93,7 +134,12 @@ def hand_over(handoff: Handoff, people: Sequence[Claimed]) -> None:
     if not composed.batch.recipients:
         handoff.move_to(Handoff.Status.DONE, finished_at=timezone.now(), size=len(people))
         return
+    if handoff.campaign is None and (full := limiting.admit(composed.batch, timezone.now())):
+        _wait(handoff, people, full)
+        return
     crashing.point("composed")
+    if grant is not None:
+        grant.renew()
     if not Handoff.objects.take_off(handoff.pk, len(people), lease_of(account.provider)):
         logger.warning("handoff_lost", extra={"handoff": handoff.pk})
         return
@@ -111,8 +157,21 @@ def _compose(handoff: Handoff, people: Sequence[Claimed]) -> Composed:
     return mailing.compose(person)
 
 
-def _send_lane(lane: Lane, stop_at: float) -> int:
-    """Send one lane until it is empty, its turn is over, or nothing can take it."""
+def _wait(handoff: Handoff, people: Sequence[Claimed], full: limiting.Full) -> None:
+    """Put mail back in the queue for which its sender or recipient has no room now."""
+    now = timezone.now()
+    due_at = now + timedelta(seconds=max(1.0, full.until - time.monotonic()))
+    queued = Message.Status.QUEUED
+    waiting = [Outcome(each.id, queued, error=str(full)[:300], due_at=due_at) for each in people]
+    Message.objects.record(handoff.pk, waiting, now)
+    Handoff.objects.close(handoff.pk, Handoff.Status.REFUSED, 0, str(full)[:300])
+
+
+def _send_lane(lane: Lane, stop_at: float, full: dict[Lane, float]) -> int:
+    """Send one lane until it is empty, its turn is over, or nothing can take it.
+
+    In `full` it is noted until when the lane has no room.
+    """
     campaign = None
     if lane.campaign is not None:
         campaign = Campaign.objects.filter(pk=lane.campaign).first()
@@ -120,10 +179,13 @@ def _send_lane(lane: Lane, stop_at: float) -> int:
             return 0
     turn_ends = min(stop_at, time.monotonic() + TURN_S)
     total = 0
-    while handled := send_next(lane, campaign):
-        total += handled
-        if time.monotonic() > turn_ends:
-            break
+    try:
+        while handled := send_next(lane, campaign):
+            total += handled
+            if time.monotonic() > turn_ends:
+                break
+    except limiting.Full as error:
+        full[lane] = error.until
     return total
 
 
@@ -156,7 +218,7 @@ def _call(
         _refused(handoff, rest, journal.accepted, error)
     except Unavailable as error:
         journal.rest(batch, Message.Status.QUEUED, "", due_at=now())
-        account.cool(str(error), now(), error.retry_after, is_fault=error.is_account_fault)
+        _leave_alone(handoff, error)
         _close(handoff, Handoff.Status.REFUSED, journal.accepted, error)
     except OutcomeUnknown as error:
         journal.rest(batch, Message.Status.UNKNOWN, str(error))
@@ -167,8 +229,29 @@ def _call(
         _close(handoff, Handoff.Status.DONE, journal.accepted, None)
         if account.failures:
             account.warm()
+    _heed(handoff, journal)
+
+
+def _heed(handoff: Handoff, journal: Journal) -> None:
+    """Do what follows from what was said of single people."""
+    if journal.throttled:
+        _slow(handoff, journal.throttled)
     if journal.rejected:
         _pause_if_hopeless(handoff, journal.rejected)
+
+
+def _leave_alone(handoff: Handoff, error: Unavailable) -> None:
+    """Let an account rest that took nothing, and slow the lane if that was too fast."""
+    now = timezone.now()
+    handoff.provider.cool(str(error), now, error.retry_after, is_fault=error.is_account_fault)
+    if error.is_throttle:
+        _slow(handoff, str(error), error.retry_after)
+
+
+def _slow(handoff: Handoff, why: str, retry_after: timedelta | None = None) -> None:
+    """Slow the lane of a hand-off: somebody found it too fast."""
+    now = timezone.now()
+    limiting.slow(handoff.provider, handoff.stream, handoff.mailbox, why, now, retry_after)
 
 
 def _refused(handoff: Handoff, rest: Sequence[Claimed], accepted: int, error: Rejected) -> None:

@@ -278,3 +278,16 @@ WITH dead AS (
 SELECT count(*) FILTER (WHERE status = 'queued'), count(*) FILTER (WHERE status = 'unknown')
 FROM freed
 """
+
+HISTORY = """
+SELECT (floor(extract(epoch FROM in_flight_at) * 1000 / %(width_ms)s) * %(width_ms)s)::bigint AS at,
+    SUM(CASE WHEN status IN ('done', 'refused') THEN accepted ELSE size END)::bigint
+FROM delivery_handoff
+WHERE provider_id = ANY(
+        SELECT id FROM delivery_provideraccount
+        WHERE id = COALESCE(%(provider_id)s::bigint, id))
+  AND started_at > now() - interval '10 minutes' - %(seconds)s * interval '1 second'
+  AND in_flight_at > now() - %(seconds)s * interval '1 second'
+  AND stream = COALESCE(%(stream)s, stream) AND mailbox = COALESCE(%(mailbox)s, mailbox)
+GROUP BY 1
+"""

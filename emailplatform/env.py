@@ -71,6 +71,11 @@ def rate(name: str, default: str) -> str:
     return value
 
 
+def rate_or_none(name: str, default: str = "") -> str:
+    """Return the variable as `rate` does; empty: there is no limit."""
+    return rate(name, default) if text(name, default) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Retries:
     """How a mailbox that refuses for now is tried again."""

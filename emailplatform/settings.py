@@ -225,6 +225,15 @@ RETRIES = {
 The marketing stream's 25 tries take about three days: RFC 5321 asks for four to five, newsletters
 age sooner. Mail of the others expires before it has used up its tries.
 """
+GLOBAL_RATE = env.rate_or_none("GLOBAL_RATE")
+SENDER_RATE = env.rate_or_none("SENDER_RATE")
+"""Per From address, campaigns included."""
+SENDER_DOMAIN_RATE = env.rate_or_none("SENDER_DOMAIN_RATE")
+RECIPIENT_RATE = env.rate_or_none("RECIPIENT_RATE", "20/hour")
+"""Mail sent by API to one address: a form that anybody may fill in must not bomb a mailbox.
+
+Campaigns do not count here: they write to everybody once.
+"""
 DOUBT_RETRIES = env.whole("DOUBT_RETRIES", 1)
 """How often transactional mail in doubt is sent again by itself (design 4.1); 0: never."""
 MAX_ATTACHMENTS_MB = env.whole("MAX_ATTACHMENTS_MB", 10)

@@ -6,6 +6,7 @@ from delivery.models.accounts import ProviderAccount
 from delivery.models.alerts import Alert, Notice
 from delivery.models.attempts import Attempt
 from delivery.models.campaigns import CampaignStat, Expansion
+from delivery.models.limits import DailyCount, LaneState, Worker
 from delivery.models.mails import Attachment, Mail, Submission
 from delivery.models.messages import Handoff, Message, message_of, token_of
 from delivery.models.streams import Stream
@@ -16,8 +17,10 @@ __all__ = [
     "Attachment",
     "Attempt",
     "CampaignStat",
+    "DailyCount",
     "Expansion",
     "Handoff",
+    "LaneState",
     "Mail",
     "Message",
     "MessageType",
@@ -25,6 +28,7 @@ __all__ = [
     "ProviderAccount",
     "Stream",
     "Submission",
+    "Worker",
     "message_of",
     "token_of",
 ]

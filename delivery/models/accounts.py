@@ -57,6 +57,24 @@ class ProviderAccount(models.Model):
         blank=True,
         help_text="People per call; empty: as usual. A crash can leave one call in doubt.",
     )
+    limit_per_second = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Messages per second that it may be given; empty: as many as it takes.",
+    )
+    limit_per_hour = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="The same per hour."
+    )
+    limit_per_day = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Its quota. The day ends at midnight UTC.",
+    )
+    lane_limits = models.JSONField(default=dict, db_default={}, blank=True)
+    """{"gmail": "20/sec", "marketing gmail": "600/hour"}: limits per mailbox provider, or per
+    stream and mailbox provider."""
     webhook_token = models.CharField(max_length=64, unique=True, default=_token, editable=False)
     version = models.PositiveIntegerField(default=1, editable=False)
     """Rises with every change: kept connections and signatures of older versions are dropped."""

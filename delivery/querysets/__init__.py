@@ -8,20 +8,34 @@ from __future__ import annotations
 from delivery.querysets.accounts import ProviderAccountQuerySet
 from delivery.querysets.alerts import AlertQuerySet, NoticeQuerySet
 from delivery.querysets.handoffs import FLIGHT_LEASE, PREPARE_LEASE, HandoffQuerySet
+from delivery.querysets.limits import (
+    LIVE_FOR,
+    DailyCountQuerySet,
+    LaneStateQuerySet,
+    Quota,
+    QuotaUsed,
+    WorkerQuerySet,
+)
 from delivery.querysets.messages import STOPPING, MessageQuerySet
 from delivery.querysets.rows import Claimed, Outcome
 from delivery.querysets.stats import CampaignStatQuerySet
 
 __all__ = [
     "FLIGHT_LEASE",
+    "LIVE_FOR",
     "PREPARE_LEASE",
     "STOPPING",
     "AlertQuerySet",
     "CampaignStatQuerySet",
     "Claimed",
+    "DailyCountQuerySet",
     "HandoffQuerySet",
+    "LaneStateQuerySet",
     "MessageQuerySet",
     "NoticeQuerySet",
     "Outcome",
     "ProviderAccountQuerySet",
+    "Quota",
+    "QuotaUsed",
+    "WorkerQuerySet",
 ]

@@ -13,6 +13,7 @@ from django.db import connection, models
 from django.db.models.functions import Now
 
 from delivery import statements
+from delivery.windows import Window
 from emailplatform.preparing import prepared_cursor
 
 if TYPE_CHECKING:
@@ -74,3 +75,14 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
             cursor.execute(statements.SWEEP)
             queued, unknown = cursor.fetchone() or (0, 0)
         return queued, unknown
+
+    def history(self, window: Window) -> dict[int, int]:
+        """Return what was handed over within a window's time: {moment in ms: how many}.
+
+        By the database's clock, in steps as fine as the window's parts.
+        """
+        scope = {"provider_id": None, "stream": None, "mailbox": None, **(window.scope or {})}
+        facts = {**scope, "width_ms": window.width_ms, "seconds": window.seconds}
+        with connection.cursor() as cursor:
+            cursor.execute(statements.HISTORY, facts)
+            return dict(cursor.fetchall())

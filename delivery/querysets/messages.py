@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce
 from delivery import crashing, statements
 from delivery.lanes import Lane
 from delivery.querysets.handoffs import PREPARE_LEASE
+from delivery.querysets.limits import Quota
 from delivery.querysets.rows import Claimed, Outcome
 from emailplatform.preparing import prepared_cursor
 
@@ -78,14 +79,19 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return found
 
     def claim(
-        self, handoff: Handoff, lane: Lane, limit: int, now: datetime
+        self,
+        handoff: Handoff,
+        lane: Lane,
+        limit: int,
+        now: datetime,
+        quota: Quota | None = None,
     ) -> tuple[list[Claimed], int]:
         """Create `handoff` and take up to `limit` due messages of a lane into it.
 
         Returns what was taken, and how many were left out for a reason found at the last moment
         (suppressed, unsubscribed, erased, too late). Concurrent callers never get the same message
-        and never wait for each other. With nothing taken no hand-off is kept. Commits without
-        waiting for the disk: `take_off` waits for both.
+        and never wait for each other, except for the same `quota`. With nothing taken no hand-off
+        is kept. Commits without waiting for the disk: `take_off` waits for both. Raises QuotaUsed.
         """
         facts: dict[str, Any] = {
             "mailbox": lane.mailbox,
@@ -106,6 +112,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 "launched_at": campaign.launched_at,
             }
         with transaction.atomic(), prepared_cursor() as cursor:
+            if quota is not None:
+                facts["limit"] = quota.take(limit, now)
             cursor.execute(sql, facts)
             rows = cursor.fetchall()
             crashing.point("claiming")
@@ -115,6 +123,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 # claim, PostgreSQL would look for its messages among all there are.
                 handoff.pk = rows[0][-2]
                 cursor.execute(statements.PREPARE, _facts_of(handoff))
+                if quota is not None:
+                    quota.use(len(taken), now)
         return taken, len(rows) - len(taken)
 
     def record(self, handoff: int, outcomes: Sequence[Outcome], now: datetime) -> int:
@@ -141,6 +151,11 @@ class MessageQuerySet(models.QuerySet["Message"]):
             )
             row = cursor.fetchone()
         return row[0] if row else 0
+
+    def may_have_left(self) -> Self:
+        """Messages that a provider has, may have, or is being given."""
+        status = self.model.Status
+        return self.filter(status__in=[status.SENT, status.UNKNOWN, status.SENDING])
 
     def pass_on(self, old: int, new: int, pks: Sequence[int]) -> int:
         """Give messages of a refused hand-off to another one; return how many went."""
