@@ -26,8 +26,8 @@ from delivery.querysets import Quota
 from delivery.windows import Taken, Window
 from emailplatform.secrets import address_key
 
-QUOTA_AGAIN_S = 30.0
-"""A used-up quota is looked at again after so long: somebody may have raised it."""
+LOOK_AGAIN_S = 1.0
+"""A full limit is looked at again after so long: others give back what they did not use."""
 SHORTEST_S = 0.01
 FRESH_S = 1.0
 """How long what was left of a limit is worth knowing."""
@@ -67,7 +67,11 @@ class Grant:
 
     def give_back(self, count: int) -> None:
         """Make room again for messages that were not handed over."""
-        meter.give_back(self.taken, min(count, self.taken.count))
+        count = min(count, self.taken.count)
+        meter.give_back(self.taken, count)
+        for window in self.taken.windows:
+            share, seen_at = _left.get(window.key, (0.0, 0.0))
+            _left[window.key] = (min(1.0, share + count / window.amount), seen_at)
 
     def renew(self) -> None:
         """Let it count from now on if it was taken a while ago: the call begins only now."""
@@ -185,8 +189,9 @@ def _said(rate: str) -> str:
 
 # --- Taking and giving back --------------------------------------------------------------
 
-_full: dict[str, tuple[float, str]] = {}
-"""Key of a limit -> until when (time.monotonic()) it has no room, and the sentence about it."""
+_full: dict[str, tuple[float, float, str]] = {}
+"""Key of a limit -> until when it is not looked at again, until when it is expected to have no
+room (both time.monotonic()), and the sentence about it."""
 _left: dict[str, tuple[float, float]] = {}
 """Key of a limit -> which share of it was left, and when that was seen."""
 
@@ -275,8 +280,7 @@ def quota_used(grant: Grant, now: datetime) -> Full:
     quota = f"{account.limit_per_day:,}" if account.limit_per_day else "0"
     words = f"{account.name} has used up its {quota} of today; it goes on at 00:00 UTC."
     until = time.monotonic() + (midnight - now).total_seconds()
-    look_at = min(until, time.monotonic() + QUOTA_AGAIN_S)
-    _full[_day_key(account)] = (look_at, words)
+    _close(_day_key(account), until, words)
     return Full(words, until, account.pk)
 
 
@@ -335,8 +339,8 @@ def _why_full(account: ProviderAccount, lane: Lane, now: datetime) -> Full | Non
     if account.limit_per_day:
         keys.append(_day_key(account))
     for key in keys:
-        until, words = _full.get(key, (0.0, ""))
-        if until > moment:
+        closed_until, until, words = _full.get(key, (0.0, 0.0, ""))
+        if closed_until > moment:
             return Full(words, until, None if key == "all" else account.pk)
     return None
 
@@ -356,8 +360,13 @@ def _full_now(account: ProviderAccount, taken: Taken) -> Full:
     sentence = _sentence(words, datetime.now(UTC) + timedelta(seconds=wait_s))
     if tight is None or tight.scope is None:
         return Full(sentence, until)
-    _full[tight.key] = (until, sentence)
+    _close(tight.key, until, sentence)
     return Full(sentence, until, account.pk if tight.scope else None)
+
+
+def _close(key: str, until: float, words: str) -> None:
+    """Do not look at a full limit for a moment."""
+    _full[key] = (min(until, time.monotonic() + LOOK_AGAIN_S), until, words)
 
 
 def _remember(taken: Taken) -> None:

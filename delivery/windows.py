@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,8 @@ PREFIX = "emailplatform:{limits}:"
 
 _COUNT = f"""
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = tonumber(ARGV[1])
+if now == 0 then now = time[1] * 1000 + math.floor(time[2] / 1000) end
 local kept = {KEPT}
 local function bucket_at(moment, width) return math.floor(moment / width) end
 local function name(bucket) return string.format('%.0f', bucket) end
@@ -36,12 +37,12 @@ local function name(bucket) return string.format('%.0f', bucket) end
 _TAKE = (
     _COUNT
     + """
-local want, grant, tight, wait, rooms = tonumber(ARGV[1]), tonumber(ARGV[1]), 0, 0, {}
+local want, grant, tight, wait, rooms = tonumber(ARGV[2]), tonumber(ARGV[2]), 0, 0, {}
 for i, key in ipairs(KEYS) do
-    local amount, width = tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+    local amount, width = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
     local now_at, used, oldest, over = bucket_at(now, width), 0, nil, {}
     local all = redis.call('HGETALL', key)
-    if #all == 0 and ARGV[3 * i + 1] == '1' then return {-1, i} end
+    if #all == 0 and ARGV[3 * i + 2] == '1' then return {-1, i} end
     for j = 1, #all, 2 do
         local at, count = tonumber(all[j]), tonumber(all[j + 1])
         if at < now_at - kept then
@@ -61,7 +62,7 @@ for i, key in ipairs(KEYS) do
 end
 if grant > 0 then
     for i, key in ipairs(KEYS) do
-        local width = tonumber(ARGV[3 * i])
+        local width = tonumber(ARGV[3 * i + 1])
         redis.call('HINCRBY', key, name(bucket_at(now, width)), grant)
         redis.call('PEXPIRE', key, width * (kept + 2))
     end
@@ -73,9 +74,9 @@ return {grant, tight, wait, now, unpack(rooms)}
 _GIVE_BACK = (
     _COUNT
     + """
-local count, taken_at, again = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local count, taken_at, again = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 for i, key in ipairs(KEYS) do
-    local width = tonumber(ARGV[i + 3])
+    local width = tonumber(ARGV[i + 4])
     local before, after = bucket_at(taken_at, width), bucket_at(now, width)
     local has = tonumber(redis.call('HGET', key, name(before)) or 0)
     redis.call('HINCRBY', key, name(before), -math.min(has, count))
@@ -89,9 +90,9 @@ return now
 _LEARN = (
     _COUNT
     + """
-local width = tonumber(ARGV[1])
+local width = tonumber(ARGV[2])
 redis.call('HINCRBY', KEYS[1], name(bucket_at(now, width)), 0)
-for i = 2, #ARGV, 2 do
+for i = 3, #ARGV, 2 do
     local at = name(bucket_at(tonumber(ARGV[i]), width))
     local has = tonumber(redis.call('HGET', KEYS[1], at) or 0)
     if tonumber(ARGV[i + 1]) > has then redis.call('HSET', KEYS[1], at, ARGV[i + 1]) end
@@ -159,16 +160,21 @@ class Unlearnt(Exception):
 
 
 class RedisWindows:
-    """Windows that all workers share. Every call is one round trip; raises redis.RedisError."""
+    """Windows that all workers share. Every call is one round trip; raises redis.RedisError.
 
-    def __init__(self, url: str) -> None:
+    The time is the server's, so the clocks of workers do not matter, unless `now_ms` says it.
+    """
+
+    def __init__(self, url: str, now_ms: Callable[[], int] = lambda: 0) -> None:
+        self._now_ms = now_ms
         self.store = RedisStorage(url, socket_connect_timeout=1, socket_timeout=2)
         script = self.store.get_connection().register_script
-        self._take, self._give_back, self._learn = script(_TAKE), script(_GIVE_BACK), script(_LEARN)
+        self._take, self._give_back = script(_TAKE.encode()), script(_GIVE_BACK.encode())
+        self._learn = script(_LEARN.encode())
 
     def take(self, windows: Sequence[Window], want: int) -> Taken:
         """Take up to `want` from every window, as many from each. Raises Unlearnt."""
-        args: list[int] = [want]
+        args: list[int] = [self._now_ms(), want]
         for window in windows:
             args += (window.amount, window.width_ms, int(window.is_learnt))
         count, tight, *rest = self._take(_keys(windows), args)
@@ -192,14 +198,15 @@ class RedisWindows:
         for moment, count in history.items():
             bucket = moment // window.width_ms
             by_bucket[bucket] = by_bucket.get(bucket, 0) + count
-        args = [window.width_ms]
+        args = [self._now_ms(), window.width_ms]
         for bucket, count in by_bucket.items():
             args += (bucket * window.width_ms, count)
         self._learn(_keys([window]), args)
 
     def _put(self, taken: Taken, count: int, *, again: bool) -> int:
         widths = [window.width_ms for window in taken.windows]
-        return int(self._give_back(_keys(taken.windows), [count, taken.at_ms, int(again), *widths]))
+        args = [self._now_ms(), count, taken.at_ms, int(again), *widths]
+        return int(self._give_back(_keys(taken.windows), args))
 
 
 @dataclass(frozen=True, slots=True)
