@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("delivery", "0009_fewer_checks_on_the_way"),
+        ("delivery", "0010_count_mail_by_api"),
     ]
 
     operations = [
