@@ -186,7 +186,8 @@ class _Cutter:
         tree = nodes.Template(body, lineno=1)
         tree.set_environment(self.environment)
         code = self.environment.compile(metered(tree))
-        named = self.environment.make_globals(dict(self.constants))
+        # One flat mapping: it is copied for each person, and Jinja's is slow to copy.
+        named = dict(self.environment.make_globals(dict(self.constants)))
         return Template.from_code(self.environment, code, named)
 
     def cut(self, tree: nodes.Template) -> tuple[tuple[str, ...], list[nodes.Node]]:

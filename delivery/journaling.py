@@ -98,7 +98,7 @@ class Journal:
             self.throttled = result.reason or "It found us too fast."
         if result.verdict == Verdict.REJECTED:
             self.rejected = result.reason or "The provider gave no reason."
-        self._pending.append(self._outcome(result, timezone.now()))
+        self._pending.append(self._outcome(result))
         if result.refused_copies:
             rows = Mail.objects.filter(pk=message_of(result.message_id))
             rows.update(refused_copies=dict(result.refused_copies))
@@ -134,14 +134,16 @@ class Journal:
                 raise LeaseLost
             self._renewed_at = time.monotonic()
 
-    def _outcome(self, result: Result, now: datetime) -> Outcome:
+    def _outcome(self, result: Result) -> Outcome:
         pk = message_of(result.message_id)
         if pk is None:
             raise ValueError(f"{result.message_id!r} is no id of a message.")
         reason = result.reason[:300]
         if result.verdict == Verdict.UNAVAILABLE:
             before = self._deferrals.get(pk, 0)
-            return deferred(pk, before, reason, settings.RETRIES[self.handoff.stream], now)
+            return deferred(
+                pk, before, reason, settings.RETRIES[self.handoff.stream], timezone.now()
+            )
         status = STATUS_OF[result.verdict]
         known_as = result.provider_message_id[:200]
         fault = (result.fault or Fault.OTHER) if status == Message.Status.FAILED else ""

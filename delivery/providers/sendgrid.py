@@ -45,6 +45,14 @@ class _Payload(sendgrid.SendGridPayload):  # type: ignore[misc]  # Anymail has n
             found["name"] = email.display_name.replace(";", " ").replace(",", " ")
         return found
 
+    def convert_dynamic_template_data_to_legacy_substitutions(self) -> None:
+        """Do as Anymail's does for values that are texts: everybody has the same fields."""
+        keys: dict[str, str] = {}
+        for person in self.data["personalizations"]:
+            fields = person.pop("dynamic_template_data", {})
+            keys = keys or {name: self.merge_field_format.format(name) for name in fields}
+            person["substitutions"] = {keys[name]: value for name, value in fields.items()}
+
     def add_attachment(self, attachment: ReadyFile) -> None:
         """Add a file; "type" must not hold a ; so parameters are left out."""
         file = {
