@@ -96,6 +96,11 @@ class Run:
                 return
             yield number
 
+    def wait_for_one_of(self, names: Sequence[str]) -> None:
+        """Wait until one of these processes is at work, not only starting. Raises Stuck."""
+        at_work = self.stage.spoken
+        self.stage.until(lambda: not at_work.isdisjoint(names), "Nobody gets to work.")
+
     def kill(self, name: str, calls: int = 1) -> None:
         """Kill a process that may have so many calls under way, and start it again."""
         self.stage.kill(name)

@@ -15,6 +15,8 @@ from webhooks.drilling.stage import Stage
 
 Play = Callable[[Stage, str], Iterator[Outcome]]
 SENDERS = 2
+SLOW_S = 0.2
+"""How long an answer takes where calls shall be under way when somebody is killed."""
 _TURN = {"expanding": 1, "splitting": 1, "answered": 47, "recorded": 2}
 """Point -> at which passing to die: in the middle of something. Others: at the third."""
 _TURN_ONE_BY_ONE = {**_TURN, "answered": 7, "recording": 7}
@@ -38,14 +40,16 @@ def points(stage: Stage, kind: str) -> Iterator[Outcome]:
 def kills(stage: Stage, kind: str) -> Iterator[Outcome]:
     """Dispatchers are killed at random moments."""
     stage.use(kind)
+    stage.esp.behave(answer_latency=SLOW_S)
     run = Run(stage, "workers killed at random", kind)
-    _kill_at_random(run, stage.dispatchers(SENDERS), 12)
+    _kill_at_random(run, stage.dispatchers(SENDERS), 10)
     yield run.outcome()
 
 
 def celery(stage: Stage, kind: str) -> Iterator[Outcome]:
     """Celery workers are killed at random moments."""
     stage.use(kind)
+    stage.esp.behave(answer_latency=SLOW_S)
     run = Run(stage, "Celery workers killed at random", kind)
     _kill_at_random(run, stage.celery(SENDERS), 8, calls=2)
     yield run.outcome()
@@ -264,8 +268,9 @@ def _die_at(stage: Stage, kind: str, point: str) -> Run:
 def _kill_at_random(run: Run, names: Sequence[str], count: int, calls: int = 1) -> None:
     dice = run.stage.dice
     for _ in run.steps(count):
-        time.sleep(dice.uniform(0, 0.1))
-        run.kill(dice.choice(names), calls)
+        run.wait_for_one_of(names)
+        time.sleep(dice.uniform(0, 2 * SLOW_S))
+        run.kill(dice.choice([name for name in names if name in run.stage.spoken]), calls)
 
 
 def _sleep_at(run: Run, point: str) -> None:

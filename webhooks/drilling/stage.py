@@ -74,6 +74,8 @@ class Stage:
         self.redis = Server("REDIS_URL", settings.VAR_DIR)
         self.esp = Esp(f"http://127.0.0.1:{settings.SANDBOX_PORT}")
         self.accounts: dict[str, ProviderAccount] = {}
+        self.spoken: set[str] = set()
+        """Processes that have written a line since they were started: they are at work."""
         self._group = group
         self._names: list[str] = []
 
@@ -155,7 +157,8 @@ class Stage:
         how = ("-P", "threads", "-c", "2", "--without-gossip", "--without-mingle", "-l", "WARNING")
         for number, name in enumerate(names):
             where = ("-n", f"celery{number}@%h", "-Q", "marketing,default")
-            self._start(name, [*_CELERY, "worker", *how, *where])
+            said = {"CELERY_LOG_LEVEL": "INFO"}  # That it is ready.
+            self._start(name, [*_CELERY, "worker", *how, *where], said)
         self._start("beat", [*_CELERY, "beat", "-l", "WARNING"])
         return names
 
@@ -166,6 +169,7 @@ class Stage:
     def restart(self, name: str) -> None:
         """Start a dead process again; stop one that lives, politely, and start it again."""
         self._group.restart(name)
+        self.spoken.discard(name)
 
     def wake(self, name: str) -> None:
         """Let a process go on that fell asleep."""
@@ -218,6 +222,7 @@ class Stage:
     def _start(
         self, name: str, command: Sequence[str], environment: dict[str, str] | None = None
     ) -> None:
+        self.spoken.discard(name)
         self._group.start(name, command, environment)
         self._names.append(name)
 
@@ -233,6 +238,7 @@ def stage(plan: Plan) -> Iterator[Stage]:
 
         def note(name: str, line: str) -> None:
             log.write(f"{time.strftime('%H:%M:%S')} {name} | {line}\n")
+            ready.spoken.add(name)
 
         with ProcessGroup(note) as group:
             ready = Stage(plan, group)
