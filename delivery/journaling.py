@@ -101,7 +101,7 @@ class Journal:
         self._pending.append(self._outcome(result))
         if result.refused_copies:
             rows = Mail.objects.filter(pk=message_of(result.message_id))
-            rows.update(refused_copies=dict(result.refused_copies))
+            insist(lambda: rows.update(refused_copies=dict(result.refused_copies)))
         if time.monotonic() - self._written_at > self._every_s:
             self.write()
             self._renew()

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from campaigns.models import Campaign
 from delivery import counting
 from delivery.journaling import insist
 from delivery.models import Message, message_of
@@ -121,7 +120,7 @@ class Run:
     def is_over(self) -> bool:
         """Say whether nothing is queued or under way any more."""
         insist(lambda: self.campaign.refresh_from_db(fields=["status"]))
-        return self.campaign.status == Campaign.Status.SENT
+        return self.campaign.is_over
 
     def finish(self) -> None:
         """Wait until the campaign is over, and note what is in doubt then. Raises Stuck."""
