@@ -169,3 +169,23 @@ def test_a_worker_goes_on_when_the_database_was_gone_for_a_moment(sandbox):
     got = Counter(mail["to"] for mail in everything_in(sandbox))
     assert (len(got), max(got.values())) == (PEOPLE, 1)
     assert set(Message.objects.values_list("status", flat=True)) == {"sent"}
+
+
+def test_workers_that_are_asked_to_stop_leave_nothing_in_doubt(sandbox):
+    account_at(sandbox, "sendgrid")
+    campaign = campaign_to(PEOPLE)
+
+    for _ in range(3):
+        running = worker()
+        wait_until_sent(Message.objects.filter(status="sent").count() + 20)
+        running.terminate()
+        assert running.wait(timeout=30) == 0
+    assert not Handoff.objects.filter(status__in=["preparing", "in_flight"]).exists()
+    last = worker()
+    wait_for_end(campaign)
+    last.terminate()
+    last.wait(timeout=30)
+
+    got = Counter(mail["to"] for mail in everything_in(sandbox))
+    assert (len(got), max(got.values())) == (PEOPLE, 1)
+    assert set(Message.objects.values_list("status", flat=True)) == {"sent"}
