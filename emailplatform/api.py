@@ -181,10 +181,11 @@ class Audited:
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         answer = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
         if response.status_code < 400 and scope_of(request, self) != ApiKey.Scope.READ:
+            changed = getattr(response, "changed", None)
             AuditEntry.objects.create(
                 key=request.auth if isinstance(request.auth, ApiKey) else None,
                 user_id=request.user.pk,
                 action=f"{getattr(self, 'basename', '')}.{getattr(self, 'action', '')}",
-                object_id=getattr(response, "changed", None) or response.data["id"],
+                object_id=response.data["id"] if changed is None else changed,
             )
         return answer

@@ -24,6 +24,8 @@ class Entry(NamedTuple):
     url: str = ""
     right: str = ""
     """For `url`: the permission it takes; empty: everybody in the admin."""
+    badge: str = ""
+    """Path of a function that returns what stands behind the title: a count, or ""."""
 
 
 class Group(NamedTuple):
@@ -69,6 +71,12 @@ def groups() -> list[Group]:
                 Entry("Providers", "dns", "delivery.provideraccount"),
                 Entry("Hand-offs", "outbox", "delivery.handoff"),
                 Entry("Messages", "mail", "delivery.message"),
+                Entry(
+                    "Dead letters",
+                    "unsubscribe",
+                    "delivery.deadletter",
+                    badge="delivery.admin.dead_letters.badge",
+                ),
                 Entry("Alerts", "notifications", "delivery.alert"),
             ],
         ),
@@ -108,7 +116,8 @@ def _item(entry: Entry, request: HttpRequest) -> dict[str, Any] | None:
             return None
         link = reverse(entry.url) if entry.url.startswith("admin:") else entry.url
     is_here = request.path == link if entry.url else request.path.startswith(link)
-    return {"title": entry.title, "icon": entry.icon, "link": link, "active": is_here}
+    item = {"title": entry.title, "icon": entry.icon, "link": link, "active": is_here}
+    return {**item, "badge": entry.badge} if entry.badge else item
 
 
 def _may_view(request: HttpRequest, model: type[Any]) -> bool:

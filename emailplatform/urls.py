@@ -23,6 +23,7 @@ router.register("imports", subscribers_api.ImportViewSet, basename="import")
 router.register("templates", campaigns_api.TemplateViewSet, basename="template")
 router.register("campaigns", campaigns_api.CampaignViewSet, basename="campaign")
 router.register("email/messages", webhooks_api.MessageViewSet, basename="mail")
+router.register("email/dead-letters", delivery_api.DeadLetterViewSet, basename="dead_letter")
 
 send_api = delivery_api.SendViewSet.as_view
 v1 = [

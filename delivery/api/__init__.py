@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from delivery.api.dead_letters import DeadLetterViewSet
 from delivery.api.messages import MessageViewSet
 from delivery.api.reporting import CampaignStatsView, SystemStatusView
 from delivery.api.sending import SendViewSet
 
-__all__ = ["CampaignStatsView", "MessageViewSet", "SendViewSet", "SystemStatusView"]
+__all__ = [
+    "CampaignStatsView",
+    "DeadLetterViewSet",
+    "MessageViewSet",
+    "SendViewSet",
+    "SystemStatusView",
+]

@@ -6,6 +6,7 @@ from delivery.models.accounts import ProviderAccount
 from delivery.models.alerts import Alert, Notice
 from delivery.models.attempts import Attempt
 from delivery.models.campaigns import CampaignStat, Expansion
+from delivery.models.dead import DeadLetter
 from delivery.models.limits import DailyCount, LaneState, Worker
 from delivery.models.mails import Attachment, Mail, Submission
 from delivery.models.messages import Handoff, Message, message_of, token_of
@@ -18,6 +19,7 @@ __all__ = [
     "Attempt",
     "CampaignStat",
     "DailyCount",
+    "DeadLetter",
     "Expansion",
     "Handoff",
     "LaneState",

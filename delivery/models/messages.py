@@ -185,6 +185,12 @@ class Message(StatefulModel):
                 name="message_problem",
                 condition=Q(status__in=["failed", "unknown", "skipped", "expired"]),
             ),
+            models.Index(
+                fields=["-id"],
+                name="dead_letter",
+                include=["status", "fault", "campaign", "provider", "stream", "type"],
+                condition=Q(status__in=["failed", "expired"]),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -7,9 +7,9 @@ if (zone) {
   document.cookie = `zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; samesite=lax`;
 }
 
-// Deeds that cannot be undone ask first: <form data-confirm="What will happen.">
+// Deeds that cannot be undone ask first: <form data-confirm="What will happen.">, or its button.
 document.addEventListener("submit", (event) => {
-  const question = event.target.dataset.confirm;
+  const question = event.submitter?.dataset.confirm || event.target.dataset.confirm;
   if (question && !window.confirm(question)) {
     event.preventDefault();
   }

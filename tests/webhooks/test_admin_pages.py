@@ -63,7 +63,7 @@ def test_what_needs_attention_stands_at_the_top(admin_client):
     for sentence in (
         "Alpha is left alone for a while: The server is down.",
         "No provider can take mail now.",
-        "Failed: 1 message.",
+        "Dead letters: 1 message.",
         "In doubt: 1 message.",
         "Incoming webhooks of the last day that could not be applied: 1.",
         "Webhooks of the last day refused as forged: 7.",

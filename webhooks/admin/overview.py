@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from delivery import alerting, reports
+from delivery import alerting, reports, reviving
 from delivery.admin.providers import cards
 from delivery.models import Alert, Message, ProviderAccount
 from delivery.reports import Totals
@@ -28,6 +28,7 @@ FRESH_S = 5
 SILENT_AFTER = timedelta(minutes=15)
 """A provider that was given mail and has told nothing since: its webhook is not set up."""
 _PROVIDERS = "admin:delivery_provideraccount_changelist"
+_DEAD_LETTERS = "admin:delivery_deadletter_changelist"
 _MESSAGES = "admin:delivery_message_changelist"
 _REQUESTS = "admin:webhooks_rawrequest_changelist"
 _MOST_COUNTED = 1000
@@ -131,7 +132,7 @@ def _attention(providers: list[dict[str, Any]], now: datetime) -> list[Attention
         *_about_alerts(),
         *_about_providers(providers, now),
         *_about_campaigns(),
-        *_about_messages(),
+        *_about_messages(now),
         *_about_webhooks(now),
         *_about_imports(now),
     ]
@@ -195,20 +196,25 @@ def _about_campaigns() -> list[Attention]:
     ]
 
 
-def _about_messages() -> list[Attention]:
+def _about_messages(now: datetime) -> list[Attention]:
     """Counted through the index of what went wrong, and not beyond a thousand."""
-    found = []
-    for status, tone, sentence in (
-        ("failed", "warn", "Failed: {}. Providers refused them for good."),
-        ("unknown", "warn", "In doubt: {}. A provider did not answer: they may have been sent."),
-    ):
-        count = Message.objects.filter(status=status)[:_MOST_COUNTED].count()
-        if count:
-            more = "More than " if count == _MOST_COUNTED else ""
-            messages = f"{more}{number(count)} message{'' if count == 1 else 's'}"
-            link = f"{reverse(_MESSAGES)}?status__exact={status}"
-            found.append(Attention(tone, sentence.format(messages), link, "Which?"))
-    return found
+    dead = reviving.waiting(now, _MOST_COUNTED)
+    doubtful = Message.objects.filter(status=Message.Status.UNKNOWN)[:_MOST_COUNTED].count()
+    letters, doubts = reverse(_DEAD_LETTERS), f"{reverse(_MESSAGES)}?status__exact=unknown"
+    found = [
+        (dead, "Dead letters: {}. They failed for good and can be tried again.", letters),
+        (doubtful, "In doubt: {}. A provider did not answer: they may have been sent.", doubts),
+    ]
+    return [
+        Attention("warn", sentence.format(_messages(count)), link, "Which?")
+        for count, sentence, link in found
+        if count
+    ]
+
+
+def _messages(count: int) -> str:
+    more = "More than " if count == _MOST_COUNTED else ""
+    return f"{more}{number(count)} message{'' if count == 1 else 's'}"
 
 
 def _about_webhooks(now: datetime) -> list[Attention]:
