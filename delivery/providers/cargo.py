@@ -12,6 +12,8 @@ METADATA_KEY = "message_id"
 """Under this name our id travels with every mail and comes back in every event."""
 MOST_COPIES = 49
 """Postmark and Amazon SES take 50 people in one mail."""
+MOST_TAGS = 10
+"""SendGrid and Mailgun take ten."""
 MOST_METADATA_BYTES = 8_000
 """SendGrid takes 10,000, our id included."""
 
@@ -20,7 +22,7 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WORD = r"[A-Za-z0-9!#$&^_.+-]{1,100}"
 _TYPE = re.compile(rf"{_WORD}/{_WORD}(?: ?; ?[A-Za-z0-9_-]{{1,40}}={_WORD})*")
-_CONTENT_ID = re.compile(r"[A-Za-z0-9._%+=-]{1,100}(?:@[A-Za-z0-9.-]{1,100})?")
+_CONTENT_ID = re.compile(r"[A-Za-z0-9._%+=@-]{1,200}")
 
 
 class Unsound(ValueError):
@@ -46,8 +48,19 @@ def check_encodable(*texts: str) -> None:
         raise Unsound("The text holds half a character, which cannot be encoded.") from None
 
 
-def check_attachments(attachments: Sequence[Attachment]) -> None:
-    """Raise Unsound for a file that cannot be named or shown."""
+def check_tags(tags: Sequence[str]) -> None:
+    """Raise Unsound for a tag that some provider would not take."""
+    if not all(TOKEN.fullmatch(tag) for tag in tags):
+        raise Unsound("A tag may hold letters, digits, _ and - only, 64 at most.")
+    if len(tags) > MOST_TAGS:
+        raise Unsound(f"A mail has {MOST_TAGS} tags at most.")
+
+
+def sound_attachments(attachments: Sequence[Attachment]) -> Sequence[Attachment]:
+    """Return the files; raise Unsound for one that cannot be named or shown.
+
+    A mail inside a mail becomes a plain file: as a mail it may not be in base64 (RFC 2046 5.2.1).
+    """
     for attachment in attachments:
         name, kind = attachment.filename, attachment.content_type
         check_text("name of an attachment", name)
@@ -55,13 +68,19 @@ def check_attachments(attachments: Sequence[Attachment]) -> None:
             raise Unsound("An attachment needs a name of 1 to 200 characters.")
         if not _TYPE.fullmatch(kind):
             raise Unsound("The type of an attachment is written like application/pdf.")
-        if kind.lower().startswith(("multipart/", "message/")):
-            raise Unsound("A mail inside a mail is attached as application/octet-stream.")
+        if kind.lower().startswith("multipart/"):
+            raise Unsound("An attachment is one file; multipart types are of whole mails.")
         if attachment.content_id and not _CONTENT_ID.fullmatch(attachment.content_id):
             raise Unsound("The content id of an attachment is a word like logo or logo@example.")
     ids = [one.content_id.lower() for one in attachments if one.content_id]
     if len(set(ids)) < len(ids):
         raise Unsound("Two attachments have the same content id.")
+    return [
+        replace(one, content_type="application/octet-stream")
+        if one.content_type.lower().startswith("message/")
+        else one
+        for one in attachments
+    ]
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:

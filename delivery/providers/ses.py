@@ -49,6 +49,7 @@ from delivery.providers.ses_client import client_params, session
 from delivery.providers.wording import clip
 
 _MAX_HEADER = 995
+_MOST_TAGS = 50
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 _ACCOUNT_STATUS = frozenset(
@@ -283,7 +284,8 @@ def _tags(batch: Batch) -> list[dict[str, str]]:
     if "tag_1" in tags:
         tags = {"tag": tags.pop("tag_1"), **tags}
     tags |= {f"meta_{name}": text for name, text in batch.metadata.items() if _TAG.fullmatch(text)}
-    return [{"Name": name, "Value": text} for name, text in tags.items()]
+    told = [{"Name": name, "Value": text} for name, text in tags.items()]
+    return told[: _MOST_TAGS - 1]
 
 
 def _outcome(entry: Mapping[str, Any]) -> Outcome:

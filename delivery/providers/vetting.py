@@ -29,6 +29,8 @@ _OURS = frozenset(
     }
 )
 """Headers that are written from the mail's other parts, or by servers on the way."""
+_ORDERS = re.compile(r"x-(mailgun|ses|smtpapi|pm|sg|metadata)\b", re.IGNORECASE)
+"""Headers with which a mail would give a provider orders, or itself the name of another."""
 _ADDRESS = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -87,17 +89,16 @@ def _vet_common(batch: Batch) -> Batch:
     check_text("subject", *batch.subject.static)
     _check_headers(batch.headers)
     check_encodable(*batch.html.static, *batch.text.static)
-    if not all(TOKEN.fullmatch(tag) for tag in batch.all_tags):
-        raise Unsound("A tag may hold letters, digits, _ and - only, 64 at most.")
+    cargo.check_tags(batch.all_tags)
     if not _has_content(batch.html) and not _has_content(batch.text):
         raise Unsound("The message has neither an HTML nor a text part.")
-    cargo.check_attachments(batch.attachments)
+    files = cargo.sound_attachments(batch.attachments)
     cargo.check_metadata(batch.metadata)
     sender = ascii_address(batch.from_email, "sender's address", Fault.CONTENT)
     reply_to = batch.reply_to
     if reply_to:
         reply_to = ascii_address(reply_to, "reply-to address", Fault.CONTENT)
-    return replace(batch, from_email=sender, reply_to=reply_to)
+    return replace(batch, from_email=sender, reply_to=reply_to, attachments=files)
 
 
 def _has_content(part: Skeleton) -> bool:
@@ -110,6 +111,8 @@ def _vet_recipient(batch: Batch, recipient: Recipient) -> Recipient:
     check_text("recipient's name", recipient.name)
     check_text("subject", *recipient.subject)
     _check_headers(recipient.headers)
+    if batch.headers:
+        _check_given_once(batch.headers, recipient.headers)
     sizes = (len(recipient.subject), len(recipient.html), len(recipient.text))
     if sizes != (batch.subject.size, batch.html.size, batch.text.size):
         raise Unsound("The person's values do not fit the template.")
@@ -122,16 +125,28 @@ def _vet_recipient(batch: Batch, recipient: Recipient) -> Recipient:
 
 def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
-        if not _is_header_name(name):
-            raise Unsound("A header's name contains a character that is not allowed there.")
-        if name.lower() in _OURS:
-            raise Unsound(f"The header {name} is made of the mail's other parts; leave it out.")
+        if fault := _fault_of_name(name):
+            raise Unsound(fault)
         check_text(f"header {name}", value)
 
 
 @lru_cache(maxsize=1000)
-def _is_header_name(name: str) -> bool:
-    return _HEADER_NAME.fullmatch(name) is not None
+def _fault_of_name(name: str) -> str:
+    """Return why no mail may bring a header of this name itself; '' if it may."""
+    if not _HEADER_NAME.fullmatch(name):
+        return "A header's name contains a character that is not allowed there."
+    if name.lower() in _OURS:
+        return f"The header {name} is made of the mail's other parts; leave it out."
+    if _ORDERS.match(name):
+        return f"The header {name} would give orders to a provider; leave it out."
+    return ""
+
+
+def _check_given_once(shared: Mapping[str, str], own: Mapping[str, str]) -> None:
+    """Raise Unsound for a header that would stand in the mail twice, in whatever case."""
+    names = [name.lower() for name in (*shared, *own)]
+    if len(set(names)) < len(names):
+        raise Unsound("A header is given twice.")
 
 
 def _encode_domain(address: str, what: str, fault: Fault) -> str:

@@ -89,6 +89,15 @@ def test_a_kind_with_parameters_keeps_them_where_the_provider_can(esp: Esp) -> N
     assert ("method" in file.kind.lower()) is (esp.kind != "sendgrid")
 
 
+def test_a_mail_inside_a_mail_arrives_as_a_file(esp: Esp) -> None:
+    inside = b"Subject: Inside\r\n\r\nHello\r\n"
+
+    send(esp, mail(attachments=[Attachment("inside.eml", "message/rfc822", inside)]))
+
+    [file] = only_letter(esp).files
+    assert file == File("inside.eml", "application/octet-stream", inside)
+
+
 @pytest.mark.parametrize("part", ["html", "text"])
 def test_a_mail_with_one_part_may_have_files_too(esp: Esp, part: str) -> None:
     empty = {"html": "text", "text": "html"}[part]
@@ -326,6 +335,19 @@ def test_tags_are_carried_as_many_as_the_provider_knows(kind: str) -> None:
         assert [letter.tags for letter in esp.letters()] == wanted
 
 
+def test_more_tags_than_any_provider_takes_refuse_the_mail(esp: Esp) -> None:
+    [result] = send(esp, mail(tags=[f"t{number}" for number in range(11)]))
+
+    assert (result.verdict, result.fault) == (Verdict.REJECTED, Fault.CONTENT)
+    assert esp.calls == 0
+
+
+def test_a_header_of_the_person_s_is_not_given_by_the_mail_too(esp: Esp) -> None:
+    [result] = send(esp, mail(headers={"message-id": "<m9@example.org>"}))
+
+    assert (result.verdict, result.reason) == (Verdict.REJECTED, "A header is given twice.")
+
+
 def test_postmark_keeps_campaigns_and_transactional_mail_apart() -> None:
     with running("postmark") as esp:
         assert isinstance(esp, PostmarkModel)
@@ -374,6 +396,12 @@ def test_a_header_of_the_caller_s_arrives(esp: Esp) -> None:
         {"TO": "everybody@example.com"},
         {"Content-Type": "text/html"},
         {"Return-Path": "<x@example.com>"},
+        {"X-SES-Message-Tags": "message_id=m9"},
+        {"X-Mailgun-Variables": '{"message_id": "m9"}'},
+        {"x-smtpapi": "{}"},
+        {"X-PM-KeepID": "true"},
+        {"X-Metadata": '{"message_id": "m9"}'},
+        {"X-A": "1", "x-a": "2"},
     ],
     ids=ascii,
 )
@@ -397,7 +425,7 @@ def test_no_header_smuggles_anything_in(esp: Esp, headers: dict[str, str], whose
         {"content_type": "pdf"},
         {"content_type": "text/plain\r\nX: y"},
         {"content_type": 'text/plain; name="x"; y'},
-        {"content_type": "message/rfc822"},
+        {"content_type": "multipart/mixed"},
         {"content_id": "<logo>"},
         {"content_id": "a\r\nb"},
     ],

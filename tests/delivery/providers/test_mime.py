@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
 from email.message import EmailMessage
@@ -13,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.providers import connections, registry
-from delivery.providers.base import Account, Batch, Recipient, Skeleton, Verdict
+from delivery.providers.base import (
+    Account,
+    Address,
+    Attachment,
+    Batch,
+    Recipient,
+    Skeleton,
+    Verdict,
+)
 from delivery.providers.mime import MAX_LINE, MimeSkeleton, encode_words, mailbox
 from tests.delivery.providers import wire
 from tests.delivery.providers.esps import SmtpModel, read_mime
@@ -152,6 +161,66 @@ def test_a_display_name_never_becomes_another_address(name: str) -> None:
     assert [address.addr_spec for address in parsed] == ["a@example.com"]
 
 
+# --- Files ---------------------------------------------------------------------------------
+
+PICTURE = Attachment("logo.png", "image/png", bytes(range(256)) * 20, content_id="logo@example.org")
+PAPER = Attachment("Rechnung für März – 日本語の長い名前.pdf", "application/pdf", b"%PDF\r\n.\r\n")
+
+
+def kinds_of(mail: EmailMessage) -> list[str]:
+    return [part.get_content_type() for part in mail.walk()]
+
+
+def test_pictures_stand_beside_the_text_that_shows_them_and_files_beside_both() -> None:
+    data = made(small(1, attachments=[PAPER, PICTURE]))
+
+    check_sound(data)
+    mail = read(data)
+    assert kinds_of(mail) == [
+        "multipart/mixed",
+        "multipart/related",
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+        "image/png",
+        "application/pdf",
+    ]
+    related = next(part for part in mail.walk() if part.get_content_type() == "multipart/related")
+    assert related.get_param("type") == "multipart/alternative"
+
+
+def test_a_picture_without_html_is_a_plain_file() -> None:
+    mail = read(made(small([person(html=())], html=Skeleton(("",)), attachments=[PICTURE])))
+
+    assert kinds_of(mail) == ["multipart/mixed", "text/plain", "image/png"]
+
+
+@given(
+    content=st.binary(max_size=400),
+    html=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=200),
+    name=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=200),
+    is_8bit=st.booleans(),
+    content_id=st.sampled_from(["", "logo@example.org"]),
+)
+def test_any_file_and_text_arrive_as_they_were(
+    content: bytes, html: str, name: str, is_8bit: bool, content_id: str
+) -> None:
+    file = Attachment(name, "application/octet-stream", content, content_id)
+    batch = replace(of_texts(f"<p>{html}", "text\n"), attachments=[file])
+
+    data = made(batch, is_8bit=is_8bit)
+
+    check_sound(data)
+    assert is_8bit or data.isascii()
+    mail = message_from_bytes(data, policy=policy.SMTP)
+    [got] = [part for part in mail.walk() if part.get_content_disposition()]
+    assert got.get_payload(decode=True) == content
+    texts = [part for part in mail.walk() if part.get_content_type() == "text/html"]
+    assert bytes(texts[0].get_payload(decode=True)).decode().replace("\r\n", "\n") == unix(
+        f"<p>{html}"
+    )
+
+
 # --- On the wire --------------------------------------------------------------------------
 
 
@@ -227,3 +296,18 @@ def test_bounces_go_to_an_address_that_names_the_message() -> None:
     server = smtp_mail(person(), ["8BITMIME"], return_path_domain="bounces.example.org")
 
     assert [taken.sender for taken in server.taken] == ["bounce+m1@bounces.example.org"]
+
+
+def test_a_real_server_hands_a_mail_with_files_to_all_whom_it_names(
+    aiosmtpd: tuple[Mailbox, int],
+) -> None:
+    inbox, port = aiosmtpd
+    values = {"host": "127.0.0.1", "port": str(port), "security": "none"}
+    to = person(cc=[Address("dan@example.com", "Dän")], bcc=[Address("eve@example.com")])
+
+    list(registry.build("smtp", Account(1, 1, values)).send(small([to], attachments=[PAPER])))
+
+    [(_, recipients, content)] = inbox.messages
+    assert recipients == ["ana1@example.com", "dan@example.com", "eve@example.com"]
+    assert b"eve@" not in content
+    assert [file.content for file in read_mime(content).files] == [PAPER.content]
