@@ -14,7 +14,9 @@ from django.db import transaction
 from campaigns.models import Campaign
 from delivery.models import Message
 from delivery.querysets import MessageQuerySet
+from emailplatform.states import InvalidTransition
 
+_RETRIABLE = (Message.Status.FAILED, Message.Status.EXPIRED)
 UNCONFIRMED_AFTER = timedelta(hours=72)
 """Evidence about mail in doubt comes within this time, or never."""
 VERIFY_WINDOW = timedelta(seconds=60)
@@ -41,6 +43,18 @@ def resend_unconfirmed(campaign: Campaign, now: datetime) -> int:
     These people may get it twice. Raises InvalidTransition while the campaign is not over.
     """
     return _queue_again(campaign, unconfirmed(campaign, now), now)
+
+
+def retry(message: Message, now: datetime) -> None:
+    """Queue one mail again that was sent by API and failed or came too late.
+
+    Raises InvalidTransition if it is anything else by now.
+    """
+    rows = Message.objects.filter(pk=message.pk, campaign=None, status__in=_RETRIABLE)
+    if not rows.queue_again(now):
+        message.refresh_from_db(fields=["status"])
+        state = message.get_status_display().lower()
+        raise InvalidTransition(f"This mail is {state}: only one that failed is tried again.")
 
 
 def failed(campaign: Campaign) -> MessageQuerySet:

@@ -65,12 +65,13 @@ def groups() -> list[Group]:
                 Entry("Suppressions", "block", "subscribers.suppression"),
             ],
         ),
+        Group("Transactional", [Entry("Messages", "forward_to_inbox", "delivery.mail")]),
         Group(
             "Delivery",
             [
                 Entry("Providers", "dns", "delivery.provideraccount"),
                 Entry("Hand-offs", "outbox", "delivery.handoff"),
-                Entry("Messages", "mail", "delivery.message"),
+                Entry("All messages", "mail", "delivery.message"),
                 Entry(
                     "Dead letters",
                     "unsubscribe",

@@ -53,6 +53,7 @@ OPERATOR = {
     "delivery.handoff": ("view", "change"),
     "delivery.message": ("view", "change"),
     "delivery.deadletter": _EDIT,
+    "delivery.mail": ("view",),
     "webhooks.rawrequest": ("view", "change"),
     "emailplatform.apikey": _EDIT,
     "emailplatform.auditentry": ("view",),

@@ -1,3 +1,11 @@
 """Campaigns, providers, hand-offs and messages in the admin. Display and buttons only."""
 
-from delivery.admin import alerts, campaigns, dead_letters, handoffs, messages, providers  # noqa: F401
+from delivery.admin import (  # noqa: F401
+    alerts,
+    campaigns,
+    dead_letters,
+    handoffs,
+    mails,
+    messages,
+    providers,
+)

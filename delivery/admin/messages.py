@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -11,49 +11,20 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from campaigns.models import Campaign
+from delivery import tracing
+from delivery.admin import inspecting
 from delivery.admin.filters import (
     CampaignFilter,
     OutcomeFilter,
     ProviderFilter,
     outcome_label,
 )
-from delivery.admin.handoffs import why
+from delivery.admin.outcomes import TONES, outcome_of
 from delivery.models import Message
 from emailplatform.admin import Button, Empty, PageAdmin, ReadOnlyAdmin
 from emailplatform.formats import ago, badge
 
 Status = Message.Status
-TONES = {
-    Status.QUEUED: "quiet",
-    Status.SENDING: "info",
-    Status.SENT: "ok",
-    Status.FAILED: "bad",
-    Status.UNKNOWN: "warn",
-    Status.SKIPPED: "quiet",
-    Status.CANCELLED: "quiet",
-    Status.EXPIRED: "warn",
-}
-
-
-class Outcome(NamedTuple):
-    """What is known of a message after it was handed over."""
-
-    label: str
-    tone: str
-    column: str
-
-
-_WORST_FIRST = [
-    Outcome("Reported as spam", "bad", "complained_at"),
-    Outcome("Bounced", "bad", "bounced_at"),
-    Outcome("Dropped", "bad", "dropped_at"),
-    Outcome("Unsubscribed", "warn", "unsubscribed_at"),
-    Outcome("Clicked", "ok", "clicked_at"),
-    Outcome("Opened", "ok", "opened_at"),
-    Outcome("Opened by a machine", "quiet", "machine_opened_at"),
-    Outcome("Delivered", "quiet", "delivered_at"),
-    Outcome("Delayed", "warn", "deferred_at"),
-]
 
 
 @admin.register(Message)
@@ -74,6 +45,7 @@ class MessageAdmin(ReadOnlyAdmin, PageAdmin):
 
     class Media:
         css = {"all": ["ui/mail.css"]}
+        js = ["ui/mail.js"]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Say above the list whose messages these are, and lead back to the campaign."""
@@ -122,7 +94,7 @@ class MessageAdmin(ReadOnlyAdmin, PageAdmin):
         return (queryset.filter(subscriber__email=term) if term else queryset), False
 
     def show(self, request: HttpRequest, message: Message) -> HttpResponse:
-        handoff = message.handoff
+        trace = tracing.trace(message)
         return self.render(
             request,
             "admin/delivery/message.html",
@@ -130,11 +102,7 @@ class MessageAdmin(ReadOnlyAdmin, PageAdmin):
             message,
             tone=TONES[Status(message.status)],
             outcome=outcome_of(message),
-            handoff=handoff,
-            why=why(handoff) if handoff else "",
+            trace=trace,
+            tries=inspecting.tries(trace)[::-1],
+            **inspecting.facts_of(request, message),
         )
-
-
-def outcome_of(message: Message) -> Outcome | None:
-    """Return the most telling thing that happened to a message since it was sent."""
-    return next((each for each in _WORST_FIRST if getattr(message, each.column)), None)

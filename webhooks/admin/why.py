@@ -9,9 +9,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from delivery.admin import handoffs
-from delivery.models import Handoff, Message
-from delivery.tracing import Try
+from delivery.admin import inspecting
+from delivery.models import Handoff
 from emailplatform.errors import DomainError
 from webhooks import explaining
 from webhooks.judging import Facts
@@ -20,7 +19,6 @@ from webhooks.models import Event
 TITLE = "Why did, or didn’t, somebody get it?"
 MOST_CAMPAIGNS = 100
 """The newest ones are offered; links from a campaign's own page work for all."""
-_TONES = {"sent": "info", "queued": "warn", "failed": "bad", "unknown": "warn"}
 
 
 class Step(NamedTuple):
@@ -77,41 +75,12 @@ def _story(facts: Facts) -> list[Step]:
         steps.append(Step(facts.campaign.launched_at, "The campaign was launched"))
     if facts.message is not None:
         steps.append(Step(facts.message.created_at, "Their mail was queued"))
-        steps += tries(facts.message, facts.trace.tries, facts.trace.earlier)
+        steps += [Step(*line) for line in inspecting.tries(facts.trace)]
     steps += [
         Step(each.event.occurred_at, each.label, each.tone, _detail(each.event), event=each.event)
         for each in facts.moments
     ]
     return sorted(steps, key=lambda step: step.at)
-
-
-def tries(message: Message, made: list[Try], earlier: int) -> list[Step]:
-    """Return the hand-offs of a message; “of 3” only where all of them are known."""
-    total = len(made) + earlier
-    steps = []
-    for number, each in enumerate(made, earlier + 1):
-        which = f"Try {number} of {total}: " if total > 1 else ""
-        label = f"{which}{each.label} by {each.provider or 'a provider that is gone'}"
-        if each.status == Message.Status.SENT:
-            label = f"{which}Accepted by {each.provider or 'a provider that is gone'}"
-        steps.append(
-            Step(each.at, label, _TONES.get(each.status, ""), _said(each), _way(each), each.handoff)
-        )
-    return steps
-
-
-def _said(tried: Try) -> str:
-    if not tried.whole:
-        return tried.error
-    sizes = ", ".join(str(each.size) for each in tried.whole)
-    halved = f"Calls of {sizes} were refused as a whole and halved, until this one was left."
-    return f"{tried.error} {halved}".strip()
-
-
-def _way(tried: Try) -> str:
-    """Return why this provider: of a part of a halved call, why the whole call went there."""
-    handoff = tried.whole[0] if tried.whole else tried.handoff
-    return handoffs.why(handoff) if handoff else ""
 
 
 def _detail(event: Event) -> str:
