@@ -268,6 +268,21 @@ ALERT_EVERY_MIN = env.whole("ALERT_EVERY_MIN", 60)
 DEAD_LETTERS_ALERT = env.whole("DEAD_LETTERS_ALERT", 100)
 """So many messages that failed for good, and nobody has looked: operators are told."""
 
+# --- Hearing back ----------------------------------------------------------------------
+
+WEBHOOK_WINDOWS = {
+    "sendgrid": env.whole("SENDGRID_WINDOW_MIN", 10),
+    "mailgun": env.whole("MAILGUN_WINDOW_MIN", 15),
+    "ses": env.whole("SNS_WINDOW_MIN", 65),
+    "generic": env.whole("GENERIC_WINDOW_MIN", 10),
+}
+"""How old a signed webhook may be, in minutes; older ones are stored and applied as late.
+
+SNS repeats a message for up to an hour under its first timestamp, hence 65. Postmark signs nothing.
+"""
+WEBHOOK_RATE = env.whole("WEBHOOK_RATE", 120_000)
+"""Proved webhooks per minute from one address; more get 429. 0: no limit."""
+
 SANDBOX_PORT = env.whole("SANDBOX_PORT", 8025)
 SANDBOX_URL = env.text("SANDBOX_URL", f"http://127.0.0.1:{SANDBOX_PORT}" if LOCAL else "")
 """Where the sandbox's inbox is looked at; empty: there is none."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
-from delivery.providers import smtp_events
+from delivery.providers import generic_events
 from delivery.providers.base import (
     Account,
     Batch,
@@ -27,7 +27,7 @@ class FakeProvider(Provider):
     fields = ()
     max_batch = 1000
     default_batch = 100
-    events: ClassVar[EventsModule] = smtp_events
+    events: ClassVar[EventsModule] = generic_events
 
     def __init__(self, *answers: Answer, account: Account | None = None) -> None:
         super().__init__(account or Account(1, 1, {}))

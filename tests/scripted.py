@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from delivery.models import ProviderAccount
-from delivery.providers import registry, smtp_events
+from delivery.providers import generic_events, registry
 from delivery.providers.base import Batch, EventsModule, Provider, Recipient, Result, Verdict
 from tests import make
 
@@ -28,7 +28,7 @@ class Scripted(Provider):
     fields = ()
     max_batch = 1000
     default_batch = 100
-    events: ClassVar[EventsModule] = smtp_events
+    events: ClassVar[EventsModule] = generic_events
     calls: ClassVar[dict[int, list[Batch]]] = {}
     whole: ClassVar[dict[int, Callable[[Batch], None]]] = {}
     answer: ClassVar[dict[int, Answer]] = {}

@@ -121,8 +121,10 @@ def _arrivals(readings: Iterable[_Reading], now: datetime) -> Iterator[Arrival]:
     for reading in readings:
         request = reading.request
         may_wait = now - request.received_at < WAIT_MOST
+        wanted = request.account.heard_types
         for event in reading.events:
-            yield _arrival(event, request.account_id, request.pk, may_wait)
+            if event.type in wanted:
+                yield _arrival(event, request.account_id, request.pk, may_wait)
 
 
 def _arrival(event: Heard, account: int | None, request: int | None, may_wait: bool) -> Arrival:

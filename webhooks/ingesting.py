@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Q
+from django.utils.text import slugify
 
 from delivery.models import ProviderAccount
+from delivery.providers import registry
 from delivery.providers.base import Forged, Provider, TooOld, WebhookRequest
 from webhooks.models import RawRequest, WebhookCount
 from webhooks.querysets import NewRequest
@@ -27,6 +29,9 @@ KNOWN_FOR_S = 5.0
 """How long a process believes what it read of an account: a changed secret works after that."""
 HEARD_EVERY = timedelta(seconds=30)
 
+LONGEST_NAME = 30
+"""Of an account's name in an address; what is longer is a token."""
+
 KEPT_HEADERS = frozenset(
     {
         "content-type",
@@ -36,6 +41,8 @@ KEPT_HEADERS = frozenset(
         "x-amz-sns-topic-arn",
         "x-twilio-email-event-webhook-signature",
         "x-twilio-email-event-webhook-timestamp",
+        "x-webhook-signature",
+        "x-webhook-timestamp",
     }
 )
 """All others are dropped: Authorization and cookies are credentials."""
@@ -55,21 +62,42 @@ _listeners: dict[tuple[str, str], Listener] = {}
 _heard: dict[int, datetime] = {}
 
 
-def find_listener(kind: str, token: str) -> Listener | None:
-    """Return the account whose webhook URL carries `kind` and `token`; None if there is none.
+def is_guessable(account: str) -> bool:
+    """Say whether this part of an address is a name that anybody may guess, and no token."""
+    return len(account) <= LONGEST_NAME
 
-    Only accounts that exist are remembered, so strangers cannot fill the memory.
+
+def find_listener(kind: str, account: str) -> Listener | None:
+    """Return the account whose webhook address it is; None if there is none.
+
+    `account` is its token, its name in small letters, or empty: the first of its kind that was
+    made and has a webhook secret. Only accounts that exist are remembered, so strangers cannot
+    fill the memory.
     """
-    known = _listeners.get((kind, token))
+    known = _listeners.get((kind, account))
     if known is not None and time.monotonic() < known.until:
         return known
-    account = ProviderAccount.objects.filter(webhook_token=token, kind=kind).first()
-    if account is None:
-        _listeners.pop((kind, token), None)
+    found = _find_account(kind, account)
+    if found is None:
+        _listeners.pop((kind, account), None)
         return None
-    listener = Listener(account.pk, account.provider, time.monotonic() + KNOWN_FOR_S)
-    _listeners[kind, token] = listener
+    listener = Listener(found.pk, found.provider, time.monotonic() + KNOWN_FOR_S)
+    _listeners[kind, account] = listener
     return listener
+
+
+def name_of(account: ProviderAccount) -> str:
+    """Return an account's name as its address may carry it."""
+    return slugify(account.name)[:LONGEST_NAME].strip("-_")
+
+
+def _find_account(kind: str, account: str) -> ProviderAccount | None:
+    accounts = ProviderAccount.objects.filter(kind__in=registry.heard_as(kind)).order_by("pk")
+    if not is_guessable(account):
+        return accounts.filter(webhook_token=account).first()
+    if account:
+        return next((each for each in accounts if name_of(each) == account.lower()), None)
+    return next((each for each in accounts if each.has_webhook_secret), None)
 
 
 def forget_listeners() -> None:
@@ -78,19 +106,26 @@ def forget_listeners() -> None:
     _heard.clear()
 
 
-def ingest(listener: Listener, request: WebhookRequest) -> None:
-    """Store a request if it is the provider's; answer a hand-shake at once.
+def is_late(listener: Listener, request: WebhookRequest) -> bool:
+    """Say whether a request of the provider's is outside its replay window.
 
-    Raises Forged for a request that proves nothing, Unavailable if it cannot be judged now (or a
-    hand-shake not be answered): the provider must repeat it. One outside its replay window is
-    stored and marked late. A single-use key that was used before is counted and not stored.
+    Raises Forged for a request that proves nothing, Unavailable if it cannot be judged now: the
+    provider must repeat it.
+    """
+    try:
+        listener.provider.verify(request)
+    except TooOld:
+        return True
+    return False
+
+
+def ingest(listener: Listener, request: WebhookRequest, *, is_late: bool) -> None:
+    """Store a request that was proved; answer a hand-shake at once.
+
+    A late one is stored and marked. A single-use key that was used before is counted and not
+    stored. Raises Unavailable if a hand-shake cannot be answered now.
     """
     provider = listener.provider
-    is_late = False
-    try:
-        provider.verify(request)
-    except TooOld:
-        is_late = True
     if not is_late and provider.confirm(request):
         logger.info("Account %s: a webhook subscription was answered", listener.account)
     elif not RawRequest.objects.store(_row(listener, request, is_late)):

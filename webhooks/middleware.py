@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from webhooks.urls import EMAIL_WEBHOOK
+from webhooks.urls import EMAIL_WEBHOOKS
 from webhooks.views import email_webhook
 
-_PATH = re.compile(EMAIL_WEBHOOK)
+_PATHS = [re.compile(each) for each in EMAIL_WEBHOOKS]
 
 
 class StraightToWebhooks:
@@ -24,7 +24,8 @@ class StraightToWebhooks:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        found = _PATH.search(request.path_info.removeprefix("/"))
+        path = request.path_info.removeprefix("/")
+        found = next((match for each in _PATHS if (match := each.search(path))), None)
         if found is None:
             return self.get_response(request)
         response = email_webhook(request, **found.groupdict())

@@ -2,10 +2,13 @@ from django.urls import path, re_path
 
 from webhooks import views
 
-EMAIL_WEBHOOK = r"^api/webhooks/email/(?P<kind>[a-z]+)/(?P<token>[A-Za-z0-9_-]+)/?$"
+EMAIL_WEBHOOKS = (
+    r"^api/webhooks/email/(?P<kind>[a-z]+)/?$",
+    r"^api/webhooks/email/(?P<kind>[a-z]+)/(?P<account>[A-Za-z0-9_-]+)/?$",
+)
 """With and without a slash: a provider that is redirected drops its POST."""
 
 urlpatterns = [
-    re_path(EMAIL_WEBHOOK, views.email_webhook, name="email-webhook"),
+    *(re_path(each, views.email_webhook, name="email-webhook") for each in EMAIL_WEBHOOKS),
     path("u/<str:token>/", views.unsubscribe, name="unsubscribe"),
 ]

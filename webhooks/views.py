@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
@@ -16,15 +17,19 @@ from django.views.decorators.http import require_http_methods
 
 from campaigns.personalising import TEST_MESSAGE
 from delivery.models import Message
+from delivery.providers import registry
 from delivery.providers.base import Forged, Unavailable, WebhookRequest
-from emailplatform.limiting import seconds_to_wait
+from emailplatform.limiting import Ceiling, client_address, seconds_to_wait
+from emailplatform.secrets import CannotDecrypt
 from webhooks import ingesting, unsubscribing, wording
 from webhooks.ingesting import Listener
 from webhooks.leaving import Left
 
 COME_AGAIN_S = 30
 FORGED_RATE = "1000/m"
-"""Webhooks that prove nothing. Genuine ones are never limited."""
+"""Webhooks that prove nothing."""
+proved = Ceiling("webhooks", settings.WEBHOOK_RATE)
+"""Those that do: providers send bursts from few addresses, and some hardly repeat."""
 GUESSING_RATE = "60/m"
 """Public links that were not made by us."""
 
@@ -34,17 +39,27 @@ GUESSING_RATE = "60/m"
 
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
-def email_webhook(request: HttpRequest, kind: str, token: str) -> HttpResponse:
-    """Take a provider's events. 200: they are stored. 5xx: please send them again."""
+def email_webhook(request: HttpRequest, kind: str, account: str = "") -> HttpResponse:
+    """Take a provider's events. 200: they are stored. 5xx: please send them again.
+
+    An address with a name answers a stranger the same whether there is such an account or not:
+    names can be guessed, tokens cannot.
+    """
+    kinds = registry.heard_as(kind)
+    is_guessable = ingesting.is_guessable(account)
     try:
-        listener = ingesting.find_listener(kind, token)
+        listener = ingesting.find_listener(kind, account) if kinds else None
+        if request.method != "POST" and kinds and (listener or is_guessable):
+            return HttpResponse(f"{registry.KINDS[kinds[0]].label} may post its events here.\n")
+        if listener is None and kinds and is_guessable:
+            return _too_often(request) or _refusal()
         if listener is None:
             return _too_often(request) or HttpResponse("Nobody listens here.\n", status=404)
-        if request.method != "POST":
-            return HttpResponse(f"{listener.provider.label} may post its events here.\n")
         return _hear(request, listener)
     except (OperationalError, InterfaceError):
         return _come_again("The database is away.")
+    except CannotDecrypt:
+        return _come_again("The secrets of this account cannot be read.")
 
 
 def _hear(request: HttpRequest, listener: Listener) -> HttpResponse:
@@ -57,21 +72,31 @@ def _hear(request: HttpRequest, listener: Listener) -> HttpResponse:
     headers = {name.lower(): value for name, value in request.headers.items()}
     now = timezone.now()
     try:
-        ingesting.ingest(listener, WebhookRequest(headers, body, now))
+        heard = WebhookRequest(headers, body, now)
+        is_late = ingesting.is_late(listener, heard)
+        if wait := proved.seconds_to_wait(client_address(request)):
+            return _limited(wait)
+        ingesting.ingest(listener, heard, is_late=is_late)
     except Unavailable as error:
         return _come_again(str(error))
     except Forged as error:
         if answer := _too_often(request):
             return answer
         ingesting.refuse(listener, error, now)
-        return HttpResponse("The request does not prove where it comes from.\n", status=400)
+        return _refusal()
     return HttpResponse()
+
+
+def _refusal() -> HttpResponse:
+    return HttpResponse("The request does not prove where it comes from.\n", status=400)
 
 
 def _too_often(request: HttpRequest) -> HttpResponse | None:
     wait = seconds_to_wait(request, "webhooks", FORGED_RATE)
-    if not wait:
-        return None
+    return _limited(wait) if wait else None
+
+
+def _limited(wait: int) -> HttpResponse:
     return HttpResponse("Too many.\n", status=429, headers={"Retry-After": str(wait)})
 
 

@@ -10,12 +10,14 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 
 from campaigns.admin.forms import Styled
 from delivery.models import ProviderAccount
-from delivery.providers import registry
+from delivery.providers import hearing, registry
 from delivery.providers.base import Field
 from delivery.provisioning import split_secrets
 
 PREFIX = "set_"
-_LONG = ("sns_certificate", "webhook_public_key", "topic_arns")
+_LONG = ("sns_certificate", *{kind.proved_by for kind in registry.KINDS.values()})
+_MORE = "+"
+"""Before a webhook secret: put it above the stored ones. The old ones need not be known."""
 _PLACES = ("host", "port", "api_url", "endpoint_url", "security")
 """Settings that say where secrets go."""
 ENTER_ANEW = "“{}” changed: enter this again, so that it goes only where you mean it to."
@@ -38,7 +40,13 @@ class ProviderForm(Styled, forms.ModelForm):
         if self.instance.pk and (moved := self._moved()):
             for name in self._kept():
                 self.add_error(f"{PREFIX}{name}", ENTER_ANEW.format(moved.label))
+        for name, problem in hearing.problems_of(self._given()).items():
+            self.add_error(f"{PREFIX}{name}", problem)
         return cleaned
+
+    def _given(self) -> dict[str, str]:
+        given = {name.removeprefix(PREFIX): text for name, text in self.cleaned_data.items()}
+        return {name: str(text or "").lstrip(_MORE) for name, text in given.items()}
 
     def _moved(self) -> Field | None:
         """Return the setting by which the account now talks to another place."""
@@ -68,6 +76,10 @@ class ProviderForm(Styled, forms.ModelForm):
         kept = {name: old.get(name, "") for name in values if not values[name]}
         secret = {field.name for field in kind.fields if field.is_secret}
         values |= {name: text for name, text in kept.items() if name in secret}
+        name = kind.proved_by
+        if name in secret and values[name].startswith(_MORE):
+            added = values[name].removeprefix(_MORE).strip()
+            values[name] = f"{added}\n{old.get(name, '')}".strip()
         return {name: text for name, text in values.items() if text}
 
     def save(self, commit: bool = True) -> Any:
@@ -105,6 +117,8 @@ def _field(field: Field, account: ProviderAccount) -> forms.Field:
     help_text = field.help
     if is_stored:
         kept = f"Stored, ends in {ends(account.secrets, field.name)}. Leave empty to keep it."
+        if field.name == registry.KINDS[account.kind].proved_by:
+            kept += " Begin with + to add to what is stored; without it, it is replaced."
         help_text = f"{help_text} {kept}".strip()
     made = forms.CharField(
         label=field.label,

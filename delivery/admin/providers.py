@@ -35,7 +35,8 @@ HEAR = {
     "HTTP webhook signing key into this form.",
     "postmark": "At Postmark: your stream, Webhooks. Paste this address with user and password in "
     "front of the host, and the same user:password into this form.",
-    "smtp": "SMTP servers tell nothing by themselves: what bounces comes back as mail.",
+    "smtp": "SMTP servers tell nothing by themselves: what bounces comes back as mail. If your "
+    "relay can tell more, let it post here as docs/events.md says, signed with a webhook secret.",
 }
 """How a kind is taught to tell us what became of mails, in one line."""
 

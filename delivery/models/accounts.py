@@ -14,10 +14,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from delivery.models.streams import Stream
-from delivery.providers import registry
+from delivery.providers import hearing, registry
 from delivery.providers.base import Account, Provider
 from delivery.querysets import ProviderAccountQuerySet
-from emailplatform.secrets import EncryptedJSONField
+from emailplatform.secrets import CannotDecrypt, EncryptedJSONField
 
 _COOL_FIRST = timedelta(seconds=5)
 _COOL_MOST = timedelta(minutes=5)
@@ -113,7 +113,22 @@ class ProviderAccount(models.Model):
     @property
     def webhook_url(self) -> str:
         """Where this account's provider must post its events."""
-        return f"{settings.PUBLIC_URL}/api/webhooks/email/{self.kind}/{self.webhook_token}"
+        kind = registry.KINDS[self.kind].webhook_kind or self.kind
+        return f"{settings.PUBLIC_URL}/api/webhooks/email/{kind}/{self.webhook_token}"
+
+    @property
+    def heard_types(self) -> frozenset[str]:
+        """The types of event that are taken from its webhooks."""
+        return hearing.types_of(Account(self.pk, self.version, self.config))
+
+    @property
+    def has_webhook_secret(self) -> bool:
+        """Say whether anybody can prove here to be its provider."""
+        name = registry.KINDS[self.kind].proved_by
+        try:
+            return bool({**self.config, **self.secrets}.get(name, "").strip())
+        except CannotDecrypt:
+            return False
 
     @property
     def call_size(self) -> int:

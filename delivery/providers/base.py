@@ -151,6 +151,8 @@ class Event:
     """Opened or clicked by a machine: True, False, or None where the provider does not say."""
     bounce_class: BounceClass | None = None
     reason: str = ""
+    complaint_type: str = ""
+    """What kind of complaint it was (RFC 5965): abuse, fraud, virus, not-spam…; at most 20."""
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -207,6 +209,24 @@ class Account:
         return self.values.get(name, "")
 
 
+HEARING_FIELDS = (
+    Field(
+        "webhook_window_min",
+        "Webhook window, minutes",
+        "How old a signed webhook may be before it counts as late; empty: as the server is set.",
+        is_required=False,
+    ),
+    Field(
+        "webhook_types",
+        "Events to listen to",
+        "Like “delivered opened clicked”; empty: all. Bounces, complaints and unsubscribes are"
+        " always heard.",
+        is_required=False,
+    ),
+)
+"""Settings of every account that is heard."""
+
+
 class EventsModule(Protocol):
     """What each `<kind>_events` module offers: the hearing half of a provider."""
 
@@ -231,6 +251,10 @@ class Provider(ABC):
     """What one call carries by default: also what a crash can leave in doubt."""
     events: ClassVar[EventsModule]
     """The module that reads what this kind of provider tells: `<kind>_events`."""
+    webhook_kind: ClassVar[str] = ""
+    """What its webhook address calls it, where that is not its kind."""
+    proved_by: ClassVar[str] = ""
+    """The setting that holds its webhook secrets, newest first, one per line."""
     longest_call_s: ClassVar[float] = 2 * (CONNECT_TIMEOUT_S + READ_TIMEOUT_S)
     """How long it may take at most until the next result or the end."""
     max_message_bytes: ClassVar[int] = 0

@@ -14,18 +14,22 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from delivery.providers.base import Event, Forged, Heard, TooOld, Unparsable
+from django.conf import settings
 
-WINDOWS: Mapping[str, timedelta] = {
-    "sendgrid": timedelta(minutes=10),
-    "mailgun": timedelta(minutes=15),
-    "ses": timedelta(minutes=65),
-}
-"""How old a signed webhook may be, by provider. The one place to make into settings.
+from delivery.providers.base import Account, Event, EventType, Forged, Heard, TooOld, Unparsable
 
-SNS repeats a message for up to an hour under its first timestamp, hence 65 minutes. Postmark
-signs nothing, so it has no window.
-"""
+SHORTEST_SECRET = 16
+"""Of a secret that we sign with ourselves (generic_events)."""
+
+LONGEST_WINDOW = timedelta(days=7)
+
+ALWAYS_HEARD = frozenset(
+    {
+        *(EventType.BOUNCED, EventType.DROPPED, EventType.COMPLAINED),
+        *(EventType.SPAM_REPORT, EventType.UNSUBSCRIBED),
+    }
+)
+"""What may end a person's mail: an account cannot be told to ignore it."""
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the provider's clock may be ahead of ours."""
@@ -37,6 +41,7 @@ MAX_REASON = 500
 MAX_URL = 2000
 MAX_NAME = 320
 MAX_USER_AGENT = 500
+MAX_COMPLAINT_TYPE = 20
 MAX_NESTING = 32
 
 
@@ -176,13 +181,42 @@ def fingerprint(*parts: object) -> str:
 # --- Requests ----------------------------------------------------------------------------
 
 
-def check_age(kind: str, signed_at: datetime, received_at: datetime) -> None:
+def check_age(account: Account, kind: str, signed_at: datetime, received_at: datetime) -> None:
     """Raise TooOld unless a validly signed request is inside the window of its provider."""
     age = received_at - signed_at
-    if age > WINDOWS[kind]:
+    if age > window_of(account, kind):
         raise TooOld(f"The signature is valid but {age.total_seconds():.0f} seconds old.")
     if age < -CLOCK_SKEW:
         raise TooOld("The signature is valid but from the future; check this machine's clock.")
+
+
+def window_of(account: Account, kind: str) -> timedelta:
+    """Return how old a signed request may be: the account's own minutes, or the setting."""
+    own = account["webhook_window_min"]
+    minutes = int(own) if own.isdecimal() and own.isascii() else settings.WEBHOOK_WINDOWS[kind]
+    return min(timedelta(minutes=int(minutes)), LONGEST_WINDOW)
+
+
+def types_of(account: Account) -> frozenset[str]:
+    """Return the types of event that an account is listened to about."""
+    named = account["webhook_types"].replace(",", " ").lower().split()
+    return frozenset(named) | ALWAYS_HEARD if named else frozenset(EventType)
+
+
+def problems_of(values: Mapping[str, str]) -> dict[str, str]:
+    """Return what is wrong with an account's settings of hearing, by name."""
+    problems = {}
+    minutes = values.get("webhook_window_min", "")
+    most = LONGEST_WINDOW // timedelta(minutes=1)
+    if minutes and not (minutes.isascii() and minutes.isdecimal() and 0 < int(minutes) <= most):
+        problems["webhook_window_min"] = f"Give minutes, 1 to {most}, or leave it empty."
+    named = values.get("webhook_types", "").replace(",", " ").lower().split()
+    if unknown := sorted(set(named) - set(EventType)):
+        known = ", ".join(EventType)
+        problems["webhook_types"] = f"There is no event “{unknown[0]}”. There are: {known}."
+    if any(len(each) < SHORTEST_SECRET for each in values.get("webhook_secrets", "").split()):
+        problems["webhook_secrets"] = f"A secret needs {SHORTEST_SECRET} characters or more."
+    return problems
 
 
 def epoch(given: str) -> datetime:

@@ -26,7 +26,14 @@ from delivery.providers.anymail import (
     with_ready_values,
     without_message_id,
 )
-from delivery.providers.base import Batch, EventsModule, Field, Recipient, Unavailable
+from delivery.providers.base import (
+    HEARING_FIELDS,
+    Batch,
+    EventsModule,
+    Field,
+    Recipient,
+    Unavailable,
+)
 from delivery.providers.defusing import defuse
 from delivery.providers.files import ReadyFile
 from delivery.providers.outcomes import Outcome
@@ -67,13 +74,15 @@ class Mailgun(AnymailProvider):
         recipients=1000, call_bytes=4_000_000, person_bytes=4_000_000, wire_bytes=25_000_000
     )
     max_message_bytes = 25_000_000
+    proved_by = "webhook_signing_key"
     fields = (
         Field("api_key", "API key", "A sending key of the domain is enough.", is_secret=True),
         Field("domain", "Sending domain", "As it is verified at Mailgun, like mg.example.com."),
         Field(
             "webhook_signing_key",
             "Webhook signing key",
-            "HTTP webhook signing key. While you rotate it: both keys, one per line.",
+            "HTTP webhook signing key; for a subaccount also its primary account's. To rotate: add"
+            " the new one, then take the old one away. One per line.",
             is_secret=True,
             is_required=False,
         ),
@@ -84,6 +93,7 @@ class Mailgun(AnymailProvider):
             is_required=False,
             default="https://api.mailgun.net/v3",
         ),
+        *HEARING_FIELDS,
     )
 
     def _backend(self) -> Backend:

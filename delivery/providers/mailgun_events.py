@@ -67,7 +67,7 @@ def verify(account: Account, request: WebhookRequest) -> None:
     signed = f"{timestamp}{token}".encode("utf-8", "replace")
     if not _is_signed(block, [_hmac(key, signed) for key in keys]):
         raise Forged("The signature is not Mailgun's for this account; compare the signing key.")
-    hearing.check_age("mailgun", hearing.epoch(timestamp), request.received_at)
+    hearing.check_age(account, "mailgun", hearing.epoch(timestamp), request.received_at)
 
 
 def replay_key(request: WebhookRequest) -> str:

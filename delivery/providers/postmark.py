@@ -23,7 +23,7 @@ from delivery.providers.anymail import (
     address_of,
     with_ready_values,
 )
-from delivery.providers.base import Address, Batch, EventsModule, Field, Recipient
+from delivery.providers.base import HEARING_FIELDS, Address, Batch, EventsModule, Field, Recipient
 from delivery.providers.cargo import METADATA_KEY
 from delivery.providers.classifying import refusal
 from delivery.providers.defusing import defuse
@@ -84,6 +84,7 @@ class Postmark(AnymailProvider):
         repeats_static=True,
     )
     max_message_bytes = 10_000_000
+    proved_by = "webhook_basic_auth"
     fields = (
         Field(
             "server_token", "Server API token", "Of the server, not of the account.", is_secret=True
@@ -105,8 +106,8 @@ class Postmark(AnymailProvider):
         Field(
             "webhook_basic_auth",
             "Webhook user:password",
-            "The credentials in the webhook's address at Postmark. While you change them: both"
-            " pairs, one per line.",
+            "The credentials in the webhook's address at Postmark. To rotate: add the new pair,"
+            " change the address at Postmark, then take the old one away. One per line.",
             is_secret=True,
             is_required=False,
         ),
@@ -116,6 +117,7 @@ class Postmark(AnymailProvider):
             is_required=False,
             default="https://api.postmarkapp.com/",
         ),
+        *HEARING_FIELDS,
     )
 
     def _backend(self) -> Backend:

@@ -18,6 +18,11 @@ KINDS: Mapping[str, type[Provider]] = MappingProxyType(
 CHOICES = [(kind, provider.label) for kind, provider in KINDS.items()]
 
 
+def heard_as(name: str) -> list[str]:
+    """Return the kinds that a webhook address calls so: “generic” is what SMTP accounts speak."""
+    return [kind for kind, each in KINDS.items() if name in (kind, each.webhook_kind)]
+
+
 def build(kind: str, account: Account) -> Provider:
     """Return the provider of an account. Raises KeyError for a kind there is not."""
     return KINDS[kind](account)

@@ -24,7 +24,7 @@ from delivery.providers.anymail import (
     set_person_data,
     with_ready_values,
 )
-from delivery.providers.base import Batch, EventsModule, Field, Recipient
+from delivery.providers.base import HEARING_FIELDS, Batch, EventsModule, Field, Recipient
 from delivery.providers.files import ReadyFile
 from delivery.providers.mime import encode_words
 from delivery.providers.outcomes import Outcome
@@ -92,12 +92,14 @@ class SendGrid(AnymailProvider):
         recipients=1000, call_bytes=9_000_000, person_bytes=10_000, wire_bytes=30_000_000
     )
     max_message_bytes = 30_000_000
+    proved_by = "webhook_public_key"
     fields = (
         Field("api_key", "API key", "With the permission “Mail Send”.", is_secret=True),
         Field(
             "webhook_public_key",
             "Webhook verification key",
-            "Of the signed Event Webhook. While you rotate it: both keys, one per line.",
+            "Of the signed Event Webhook. To rotate: add the new key, renew it at SendGrid, then"
+            " take the old one away. One per line.",
             is_secret=True,
             is_required=False,
         ),
@@ -108,6 +110,7 @@ class SendGrid(AnymailProvider):
             is_required=False,
             default="https://api.sendgrid.com/v3/",
         ),
+        *HEARING_FIELDS,
     )
 
     def _backend(self) -> Backend:

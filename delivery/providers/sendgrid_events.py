@@ -78,7 +78,7 @@ def verify(account: Account, request: WebhookRequest) -> None:
     signed = timestamp.encode("utf-8", "replace") + request.body
     if not any(_signs(_public_key(key), signature, signed) for key in keys):
         raise Forged("The signature is not SendGrid's for this account; compare the public key.")
-    hearing.check_age("sendgrid", hearing.epoch(timestamp), request.received_at)
+    hearing.check_age(account, "sendgrid", hearing.epoch(timestamp), request.received_at)
 
 
 def replay_key(_request: WebhookRequest) -> str:

@@ -29,6 +29,7 @@ from delivery.providers.anymail import (
     without_message_id,
 )
 from delivery.providers.base import (
+    HEARING_FIELDS,
     Account,
     Batch,
     EventsModule,
@@ -153,6 +154,7 @@ class SES(AnymailProvider):
         carries_files=False,
     )
     max_message_bytes = 40_000_000
+    proved_by = "topic_arns"
     fields = (
         Field("region", "Region", "Like eu-central-1."),
         Field(
@@ -172,7 +174,8 @@ class SES(AnymailProvider):
         Field(
             "topic_arns",
             "SNS topics",
-            "The ARNs from which events are taken, one per line.",
+            "The ARNs from which events are taken, one per line. To move to another topic: name"
+            " both until the old one is silent.",
             is_required=False,
         ),
         Field(
@@ -187,6 +190,7 @@ class SES(AnymailProvider):
             "PEM. Only for a sandbox or a private copy of SNS.",
             is_required=False,
         ),
+        *HEARING_FIELDS,
     )
 
     def __init__(self, account: Account) -> None:

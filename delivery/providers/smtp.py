@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import ClassVar
 
-from delivery.providers import smtp_events
+from delivery.providers import generic_events
 from delivery.providers.base import (
     CONNECT_TIMEOUT_S,
+    HEARING_FIELDS,
     READ_TIMEOUT_S,
     Account,
     Batch,
@@ -46,13 +47,15 @@ class SMTP(Provider):
     """A mail server that takes mail from us."""
 
     kind = "smtp"
+    webhook_kind = generic_events.KIND
     label = "SMTP"
     max_batch = 100
     default_batch = 20
     answers_one_by_one = True
     # Connecting, greeting, TLS and signing in, twice if a kept connection is gone; then one mail.
     longest_call_s = CONNECT_TIMEOUT_S + 10 * READ_TIMEOUT_S + FINAL_DOT_TIMEOUT_S
-    events: ClassVar[EventsModule] = smtp_events
+    events: ClassVar[EventsModule] = generic_events
+    proved_by = "webhook_secrets"
     fields = (
         Field("host", "Host"),
         Field("port", "Port", "Usually 587 with STARTTLS, 465 with TLS.", default="587"),
@@ -76,6 +79,15 @@ class SMTP(Provider):
             "Said in EHLO; empty: the machine's own name.",
             is_required=False,
         ),
+        Field(
+            "webhook_secrets",
+            "Webhook secrets",
+            "For a relay that tells what became of mail (docs/events.md): 16 characters or more,"
+            " one per line. To rotate: add the new one, sign with it, then take the old one away.",
+            is_secret=True,
+            is_required=False,
+        ),
+        *HEARING_FIELDS,
     )
 
     def send(self, batch: Batch) -> Iterator[Result]:

@@ -89,7 +89,7 @@ def verify(account: Account, request: WebhookRequest) -> None:
             "The message is of another SNS topic; add its ARN to the account if it is yours."
         )
     _check_signature(account, message, request.received_at)
-    hearing.check_age("ses", _signed_at(message), request.received_at)
+    hearing.check_age(account, "ses", _signed_at(message), request.received_at)
 
 
 def _is_one_of(topic: Any, topics: list[str]) -> bool:

@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from delivery.providers import (
+    generic_events,
     mailgun_events,
     postmark_events,
     sendgrid_events,
     ses_events,
-    smtp_events,
 )
 from delivery.providers.base import Account, WebhookRequest
 
@@ -47,9 +47,10 @@ MODULES: dict[str, ModuleType] = {
     "mailgun": mailgun_events,
     "postmark": postmark_events,
     "ses": ses_events,
-    "smtp": smtp_events,
+    "generic": generic_events,
 }
-ESPS = ("sendgrid", "mailgun", "postmark", "ses")
+ESPS = ("sendgrid", "mailgun", "postmark", "ses", "generic")
+GENERIC_SECRET = "a-secret-of-our-own-for-a-test"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def account(provider: str, /, **values: str) -> Account:
         "mailgun": {"webhook_signing_key": MAILGUN_KEY},
         "postmark": {"webhook_basic_auth": BASIC_AUTH},
         "ses": {"topic_arns": TOPIC, "sns_certificate": pem(certificate("first"))},
-        "smtp": {},
+        "generic": {"webhook_secrets": GENERIC_SECRET},
     }[provider]
     return Account(id=1, version=1, values={**own, **values})
 
@@ -238,9 +239,22 @@ def _ses(payload: Any, at: datetime, **how: str) -> tuple[dict[str, str], bytes]
     return {"x-amz-sns-message-type": "Notification"}, sign(message, **how)
 
 
+# --- Anything else: HMAC-SHA256 of timestamp, a full stop, and the body ---------------------
+
+
+def _generic(
+    payload: Any, at: datetime, secret: str = GENERIC_SECRET
+) -> tuple[dict[str, str], bytes]:
+    body, timestamp = json.dumps(payload).encode(), str(int(at.timestamp()))
+    signed = f"{timestamp}.".encode() + body
+    signature = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+    return {"x-webhook-timestamp": timestamp, "x-webhook-signature": signature}, body
+
+
 _MAKERS: dict[str, Callable[..., tuple[dict[str, str], bytes]]] = {
     "sendgrid": _sendgrid,
     "mailgun": _mailgun,
     "postmark": _postmark,
     "ses": _ses,
+    "generic": _generic,
 }
