@@ -11,7 +11,6 @@ QUIET = {
     **dict.fromkeys(("unsubscribe", "click", "machine_click", "machine_open"), 0),
     "open": 0.3,
     "delivery": 1,
-    "answer_latency": 0.05,
     "event_latency": 0.1,
     "webhook_drop": 0,
     "webhook_double": 0.1,

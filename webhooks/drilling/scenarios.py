@@ -19,7 +19,7 @@ SLOW_S = 0.2
 """How long an answer takes where calls shall be under way when somebody is killed."""
 _TURN = {"expanding": 1, "splitting": 1, "answered": 47, "recorded": 2}
 """Point -> at which passing to die: in the middle of something. Others: at the third."""
-_TURN_ONE_BY_ONE = {**_TURN, "answered": 7, "recording": 7}
+_TURN_ONE_BY_ONE = {**_TURN, "answered": 7, "recording": 2}
 _BEFORE = {"expanding", "claiming", "claimed", "composed", "recorded"}
 """Who dies there leaves nothing in doubt."""
 _SPLIT = {"sendgrid", "mailgun"}
@@ -29,6 +29,8 @@ _SPLIT = {"sendgrid", "mailgun"}
 def points(stage: Stage, kind: str) -> Iterator[Outcome]:
     """A worker kills itself at each place that has a name; another one finishes."""
     stage.use(kind)
+    if kind == "smtp":
+        stage.pace(kind, SLOW_S)  # So that the answers of one call are not written at once.
     runs = [_die_at(stage, kind, point) for point in POINTS if _happens(point, kind)]
     stage.dispatchers(SENDERS)
     for run in runs:
@@ -40,7 +42,7 @@ def points(stage: Stage, kind: str) -> Iterator[Outcome]:
 def kills(stage: Stage, kind: str) -> Iterator[Outcome]:
     """Dispatchers are killed at random moments."""
     stage.use(kind)
-    stage.esp.behave(answer_latency=SLOW_S)
+    stage.pace(kind, SLOW_S)
     run = Run(stage, "workers killed at random", kind)
     _kill_at_random(run, stage.dispatchers(SENDERS), 10)
     yield run.outcome()
@@ -49,7 +51,7 @@ def kills(stage: Stage, kind: str) -> Iterator[Outcome]:
 def celery(stage: Stage, kind: str) -> Iterator[Outcome]:
     """Celery workers are killed at random moments."""
     stage.use(kind)
-    stage.esp.behave(answer_latency=SLOW_S)
+    stage.pace(kind, SLOW_S)
     run = Run(stage, "Celery workers killed at random", kind)
     _kill_at_random(run, stage.celery(SENDERS), 8, calls=2)
     yield run.outcome()

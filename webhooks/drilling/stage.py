@@ -35,6 +35,7 @@ from webhooks.models import RawRequest
 PATIENCE_S = 150.0
 CALL_SIZE = 20
 """People in one call: what one kill may leave in doubt."""
+USUAL_S = 0.05
 _DOMAINS = ("gmail.com", "outlook.com", "yahoo.com", "example.com")
 ODD = "somebody@nowhere"
 """A domain of one word: a provider refuses the whole call that names it."""
@@ -101,12 +102,16 @@ class Stage:
 
     def use(self, *kinds: str) -> None:
         """Let these providers take mail, and no others; forget what they did before."""
-        self.esp.behave()
+        self.pace(kinds[0], USUAL_S)
         for kind, account in self.accounts.items():
             if kind in kinds:
                 account.resume()
             else:
                 account.pause()
+
+    def pace(self, kind: str, call_s: float) -> None:
+        """Let a call take so long; over SMTP it is as many conversations as it has people."""
+        self.esp.behave(answer_latency=call_s / (CALL_SIZE if kind == "smtp" else 1))
 
     def launch(self, name: str, *, with_odd: bool = False) -> Campaign:
         """Start a campaign to everybody; also to the one for whom a whole call is refused?"""

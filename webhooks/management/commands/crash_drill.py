@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         names = ", ".join(scenarios.SCENARIOS)
-        parser.add_argument("--people", type=int, default=1000, help="People in each campaign.")
+        parser.add_argument("--people", type=int, default=500, help="People in each campaign.")
         parser.add_argument(
             "--scenario",
             nargs="+",
