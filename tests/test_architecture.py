@@ -259,6 +259,8 @@ def test_the_tests_that_documents_name_are_there() -> None:
 
     assert len(named) > 10
     assert {path for path in named if not (ROOT / path).exists()} == set()
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", pages):
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{name}"
 
 
 # --- Shape --------------------------------------------------------------------------------

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from django.conf import settings
 
 from emailplatform.embedded import EmbeddedError, joining, locks
+from emailplatform.guard import Guard
 
 INSIDE = "DRILL_INSIDE"
 """Set in the environment of the process that drills."""
@@ -62,10 +64,7 @@ def enter(arguments: Sequence[str], *, keep: bool) -> int:
     }
     command = [sys.executable, "manage.py", "crash_drill", *arguments]
     held = (database.lock, redis.lock)
-    with subprocess.Popen(  # noqa: S603
-        command, cwd=settings.BASE_DIR, env=environment, pass_fds=held
-    ) as inside:
-        code = _wait(inside)
+    code = _run(command, environment, held)
     for lock in held:
         os.close(lock)
     if not code and not keep:
@@ -139,10 +138,19 @@ def _free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _wait(inside: subprocess.Popen[bytes]) -> int:
-    """Wait for it; Ctrl-C reaches it as well, and it stops what it started."""
-    while True:
-        try:
-            return inside.wait()
-        except KeyboardInterrupt:
-            continue
+def _run(command: Sequence[str], environment: Mapping[str, str], held: tuple[int, ...]) -> int:
+    """Run it to its end; Ctrl-C is handed on, and whatever ends us ends it."""
+    guard = Guard(_WIPE_S)
+    inside = subprocess.Popen(  # noqa: S603
+        command, cwd=settings.BASE_DIR, env=environment, pass_fds=held, start_new_session=True
+    )
+    guard.add(inside.pid)
+    try:
+        while True:
+            try:
+                return inside.wait()
+            except KeyboardInterrupt:
+                inside.send_signal(signal.SIGINT)
+    finally:
+        guard.forget(inside.pid)
+        guard.dismiss()

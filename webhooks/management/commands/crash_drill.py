@@ -58,7 +58,10 @@ class Command(BaseCommand):
             if code:
                 sys.exit(code)
             return
-        self._drill(plan, options["scenario"])
+        try:
+            self._drill(plan, options["scenario"])
+        except KeyboardInterrupt:
+            raise CommandError("Stopped; nothing was proved.") from None
 
     def _drill(self, plan: Plan, names: list[str]) -> None:
         # It knows that the database is away: it did it.
