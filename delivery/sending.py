@@ -263,8 +263,8 @@ def _refused(handoff: Handoff, rest: Sequence[Claimed], accepted: int, error: Re
             else:
                 _put_back(half, some)
         return
-    failed = [_failure(each, error) for each in rest]
-    Message.objects.record(handoff.pk, failed, timezone.now())
+    failed, now = [_failure(each, error) for each in rest], timezone.now()
+    insist(lambda: Message.objects.record(handoff.pk, failed, now))
     _close(handoff, Handoff.Status.REFUSED, accepted, error)
     _pause_if_hopeless(handoff, str(error))
 

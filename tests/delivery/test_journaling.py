@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from delivery import counting, journaling
 from delivery.models import Handoff, Message
-from delivery.providers.base import Recipient, Result, Unavailable
+from delivery.providers.base import Recipient, Rejected, Result, Unavailable
 from delivery.querysets import Outcome
 from delivery.sending import send_slice
 from tests import make, scripted
@@ -82,6 +82,22 @@ def test_a_refusal_to_take_mail_now_is_written_once_the_database_is_back():
     assert set(Message.objects.values_list("status", flat=True)) == {"queued"}
     account.refresh_from_db()
     assert account.last_error == "Down for maintenance."
+
+
+def test_a_refusal_for_good_is_written_once_the_database_is_back():
+    account = scripted.account(batch_size=1)
+    campaign_with(1)
+
+    def refuse(_batch):
+        cut_us_off()
+        raise Rejected("No such user.")
+
+    Scripted.whole[account.pk] = refuse
+
+    send_slice(seconds=1)
+
+    assert set(Message.objects.values_list("status", flat=True)) == {"failed"}
+    assert Handoff.objects.get().status == "refused"
 
 
 def test_when_it_stays_away_the_answers_are_in_doubt_and_never_sent_again(monkeypatch):
