@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from campaigns import launching
 from delivery import expanding, resending, sending, telling
-from delivery.models import Handoff, Message, Stream
+from delivery.models import Handoff, Message, Stream, Worker
 
 TICK_S = settings.TICK_S
 
@@ -57,6 +57,7 @@ def sweep() -> None:
     Handoff.objects.sweep()
     resending.resend_doubtful(now)
     Message.objects.expire(now)
+    Worker.objects.forget_dead()
 
 
 @shared_task(expires=10)

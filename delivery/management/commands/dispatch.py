@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from campaigns import launching
 from delivery import expanding, resending, sending, telling
-from delivery.models import Handoff, Message
+from delivery.attending import here
+from delivery.models import Handoff, Message, Worker
 
 _SLICE_S = 2.0
 _PAUSE_S = 1.0
@@ -27,6 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--slice", type=float, default=_SLICE_S, help="Seconds per round.")
 
     def handle(self, *_: Any, once: bool, slice: float, **__: Any) -> None:  # noqa: A002
+        here.kind = "dispatch"
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -56,6 +58,7 @@ class Command(BaseCommand):
         Handoff.objects.sweep()
         resending.resend_doubtful(timezone.now())
         Message.objects.expire(timezone.now())
+        Worker.objects.forget_dead()
         expanding.finish_done(timezone.now())
         telling.tell(timezone.now())
         return sent
