@@ -145,7 +145,7 @@ def test_every_queue_has_workers_in_make_run_and_in_compose() -> None:
     routed = {route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}
     used = routed | {settings.CELERY_TASK_DEFAULT_QUEUE}
 
-    local = set(f"{run.URGENT_QUEUES},{run.OTHER_QUEUES}".split(","))
+    local = {queue for _, queues in run.WORKERS.values() for queue in queues.split(",")}
     commands = [service.get("command") or "" for service in _compose()["services"].values()]
     composed = {
         queue

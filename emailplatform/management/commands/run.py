@@ -21,8 +21,12 @@ from emailplatform.processes import ProcessGroup
 LOOK_EVERY_S = 0.5
 COLOURS = (36, 33, 35, 34, 32)
 WORKER = ("worker", "-P", "threads", "--without-gossip", "--without-mingle")
-URGENT_QUEUES = "critical,transactional"
-OTHER_QUEUES = "marketing,events,default"
+WORKERS = {
+    # Name -> (threads, queues): what is urgent waits for nobody else's thread.
+    "critical": (3, "critical"),
+    "transactional": (4, "transactional"),
+    "worker": (6, "marketing,events,default"),
+}
 QUIET = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"}
 """Celery's word on root, which is for servers: here everything is one person's own."""
 
@@ -105,10 +109,11 @@ def _commands(host: str, port: int, *, with_sandbox: bool) -> Mapping[str, list[
             *("--host", host, "--port", str(port), "--blocking-threads", str(threads)),
             *("--log-level", "warning", "emailplatform.wsgi:application"),
         ],
-        "urgent": [*celery, *WORKER, *level, "-n", "urgent@%h", "-c", "4", "-Q", URGENT_QUEUES],
-        "worker": [*celery, *WORKER, *level, "-n", "worker@%h", "-c", "6", "-Q", OTHER_QUEUES],
         "beat": [*celery, "beat", *level],
     }
+    for name, (slots, queues) in WORKERS.items():
+        options = ["-n", f"{name}@%h", "-c", str(slots), "-Q", queues]
+        commands[name] = [*celery, *WORKER, *level, *options]
     if with_sandbox:
         commands["sandbox"] = [sys.executable, "manage.py", "sandbox"]
     return commands
