@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef
 from campaigns import targeting
 from campaigns.models import Campaign
 from delivery import crashing
-from delivery.models import Expansion, Message
+from delivery.models import Expansion, Message, RoutingRule, Stream
 
 CHUNK = 50_000
 """Ids per chunk: one INSERT ... SELECT, one commit, and the cursor moves with it."""
@@ -32,7 +32,8 @@ def expand_chunk(campaign: Campaign, now: datetime) -> bool:
             return False
         first, last = expansion.cursor, campaign.audience["highest"]
         people = targeting.audience(campaign.audience).filter(pk__gt=first, pk__lte=first + CHUNK)
-        expansion.queued += Message.objects.enqueue(campaign, people, now)
+        stamp = RoutingRule.objects.stamp(Stream.MARKETING, now)
+        expansion.queued += Message.objects.enqueue(campaign, people, now, stamp)
         crashing.point("expanding")
         expansion.cursor = min(first + CHUNK, last)
         expansion.done_at = now if expansion.cursor >= last else None

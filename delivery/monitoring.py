@@ -75,7 +75,7 @@ def health_of(account: ProviderAccount, now: datetime) -> dict[str, Any]:
         **row,
         "accepted": row["accepted"] or 0,
         "latency_s": latency.total_seconds() if latency else None,
-        "cooling": bool(account.cooling_until and account.cooling_until > now),
+        "cooling": account.is_broken,
     }
 
 
@@ -106,5 +106,9 @@ def _plain(account: ProviderAccount, health: dict[str, Any]) -> dict[str, Any]:
         "kind": account.kind,
         "status": account.status,
         "last_error": account.last_error,
+        "circuit": account.circuit,
+        "circuit_since": account.circuit_since,
+        "circuit_reason": account.circuit_reason,
+        "tried_again_at": account.cooling_until if account.is_broken else None,
         **health,
     }

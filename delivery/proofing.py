@@ -32,7 +32,8 @@ def send_test(
     """
     compiled = composing.compiled_of(campaign)
     recipient = composing.recipient_of(compiled, person, personalising.TEST_MESSAGE)
-    route = routing.choose(Lane(Stream.MARKETING, Mailbox.OTHER, campaign.pk), now)
+    sender = routing.domain_of(campaign.from_email)
+    route = routing.choose(Lane(Stream.MARKETING, Mailbox.OTHER, campaign.pk), now, sender)
     batch = composing.batch_of(campaign, compiled, [replace(recipient, email=to_email, name="")])
     first, *rest = batch.subject.static
     marked = replace(batch.subject, static=(MARK + first, *rest))

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from campaigns import rendering
 from campaigns.models import Campaign, Content
-from delivery import composing, crashing, limiting, mailing, routing
+from delivery import breaking, composing, crashing, limiting, mailing, routing
 from delivery.composing import Composed
 from delivery.journaling import Journal, LeaseLost, insist, lease_of
 from delivery.lanes import Lane
@@ -33,6 +33,8 @@ ALL_STREAMS = tuple(Stream.values)
 """The most urgent one first."""
 TURN_S = 0.5
 """How long a lane is sent before others are looked at again."""
+LOOK_AHEAD = 200
+"""Among so many mails of a lane From domains are looked for whose providers can be had."""
 HOPELESS_AFTER = 50
 """So many refused, and fewer sent: a campaign pauses itself."""
 LOOK_AGAIN_S = 0.25
@@ -76,26 +78,58 @@ def send_next(lane: Lane, campaign: Campaign | None = None) -> int:
     0 means: nothing is due there, or no provider can take it now (then the campaign says so).
     Raises limiting.Full: there are limits, and none of them leaves room now.
     """
+    obstacle: routing.NoProvider | limiting.Full | None = None
+    for domain in _domains(lane, campaign, timezone.now()):
+        try:
+            if handled := _send_from(domain, lane, campaign):
+                return handled
+        except routing.NoProvider as error:
+            obstacle = obstacle or error
+        except limiting.Full as full:
+            obstacle = full
+    if isinstance(obstacle, limiting.Full):
+        _say(campaign, str(obstacle) if obstacle.is_long else "")
+        raise obstacle
+    if obstacle is not None:
+        _say(campaign, str(obstacle))
+    return 0
+
+
+def _domains(lane: Lane, campaign: Campaign | None, now: datetime) -> Sequence[str]:
+    """Return the From domains to look for a provider for, the most urgent first.
+
+    Mail sent by API comes from many. Only if some account may not send from all of them does it
+    matter which; else "" stands for any.
+    """
+    if campaign is not None:
+        return [routing.domain_of(campaign.from_email)]
+    if not routing.some_may_not_send_all():
+        return [""]
+    return Message.objects.senders(lane, LOOK_AHEAD, now)
+
+
+def _send_from(domain: str, lane: Lane, campaign: Campaign | None) -> int:
+    """Hand over one batch, by another account if one has no room. Raises NoProvider, Full."""
     while True:
         now = timezone.now()
+        route = routing.choose(lane, now, domain)
         try:
-            return _send_next(lane, campaign, now)
-        except routing.NoProvider as error:
-            _say(campaign, str(error))
-            return 0
+            return _send_by(route, domain, lane, campaign, now)
         except limiting.Full as full:
+            routing.let_go(route)
             # Of one account only: then routing knows by now, and takes another.
-            if full.account is None or not routing.has_room(lane, now):
-                _say(campaign, str(full) if full.is_long else "")
+            if full.account is None or not routing.has_room(lane, now, domain):
                 raise
 
 
-def _send_next(lane: Lane, campaign: Campaign | None, now: datetime) -> int:
-    """Choose, take room, claim, hand over. Raises NoProvider, Full."""
-    route = routing.choose(lane, now)
+def _send_by(
+    route: routing.Route, domain: str, lane: Lane, campaign: Campaign | None, now: datetime
+) -> int:
+    """Take room, claim, hand over. Raises Full."""
     account = route.account
+    want = account.call_size if campaign and not route.is_probe else 1
     sender = campaign.from_email if campaign else ""
-    grant = limiting.take(account, lane, account.call_size if campaign else 1, now, sender)
+    grant = limiting.take(account, lane, want, now, sender)
     handoff = Handoff(
         provider=account,
         campaign=campaign,
@@ -104,13 +138,17 @@ def _send_next(lane: Lane, campaign: Campaign | None, now: datetime) -> int:
         reason=route.reason,
     )
     try:
-        people, left_out = Message.objects.claim(handoff, lane, grant.count, now, grant.quota)
+        people, left_out = Message.objects.claim(
+            handoff, lane, grant.count, now, grant.quota, domain
+        )
     except QuotaUsed:
         raise limiting.quota_used(grant, now) from None
     limiting.quota_seen(grant)
     if people:
         _say(campaign, "")
         hand_over(handoff, people, grant)
+    else:
+        routing.let_go(route)
     limiting.settle(grant, handoff, [person.id for person in people])
     return len(people) + left_out
 
@@ -132,6 +170,7 @@ def hand_over(
     if composed.failed:
         Message.objects.record(handoff.pk, composed.failed, timezone.now())
     if not composed.batch.recipients:
+        _not_tried(handoff)
         handoff.move_to(Handoff.Status.DONE, finished_at=timezone.now(), size=len(people))
         return
     if handoff.campaign is None and (full := limiting.admit(composed.batch, timezone.now())):
@@ -159,6 +198,7 @@ def _compose(handoff: Handoff, people: Sequence[Claimed]) -> Composed:
 
 def _wait(handoff: Handoff, people: Sequence[Claimed], full: limiting.Full) -> None:
     """Put mail back in the queue for which its sender or recipient has no room now."""
+    _not_tried(handoff)
     now = timezone.now()
     due_at = now + timedelta(seconds=max(1.0, full.until - time.monotonic()))
     queued = Message.Status.QUEUED
@@ -214,21 +254,23 @@ def _call(
             journal.add(result)
     except Rejected as error:
         journal.write()
+        _succeeded(handoff)  # It works; it is the mail that it does not want.
         rest = [person for person in people if person.id in journal.unanswered(batch)]
         _refused(handoff, rest, journal.accepted, error)
     except Unavailable as error:
         journal.rest(batch, Message.Status.QUEUED, "", due_at=now())
-        _leave_alone(handoff, error)
+        _failed(handoff, error)
+        if error.is_throttle:
+            _slow(handoff, str(error), error.retry_after)
         _close(handoff, Handoff.Status.REFUSED, journal.accepted, error)
     except OutcomeUnknown as error:
         journal.rest(batch, Message.Status.UNKNOWN, str(error))
-        account.cool(str(error), now())
+        _failed(handoff, error)
         _close(handoff, Handoff.Status.UNKNOWN, journal.accepted, error)
     else:
         journal.rest(batch, Message.Status.UNKNOWN, "The provider's answer did not name it.")
         _close(handoff, Handoff.Status.DONE, journal.accepted, None)
-        if account.failures:
-            account.warm()
+        _succeeded(handoff)
     _heed(handoff, journal)
 
 
@@ -240,12 +282,24 @@ def _heed(handoff: Handoff, journal: Journal) -> None:
         _pause_if_hopeless(handoff, journal.rejected)
 
 
-def _leave_alone(handoff: Handoff, error: Unavailable) -> None:
-    """Let an account rest that took nothing, and slow the lane if that was too fast."""
-    now = timezone.now()
-    handoff.provider.cool(str(error), now, error.retry_after, is_fault=error.is_account_fault)
-    if error.is_throttle:
-        _slow(handoff, str(error), error.retry_after)
+def _failed(handoff: Handoff, error: ProviderError) -> None:
+    """Let the breaker know, and the next choice of this process."""
+    breaking.failed(handoff.provider, error, timezone.now(), is_probe=_is_probe(handoff))
+    routing.forget()
+
+
+def _succeeded(handoff: Handoff) -> None:
+    breaking.succeeded(handoff.provider, timezone.now(), is_probe=_is_probe(handoff))
+
+
+def _not_tried(handoff: Handoff) -> None:
+    """Let somebody else try the provider, if this call was to do it: it is not made."""
+    if _is_probe(handoff):
+        breaking.give_back(handoff.provider)
+
+
+def _is_probe(handoff: Handoff) -> bool:
+    return bool(handoff.reason.get("probe"))
 
 
 def _slow(handoff: Handoff, why: str, retry_after: timedelta | None = None) -> None:
@@ -323,5 +377,5 @@ def _pause(campaign: Campaign, why: str) -> None:
 
 def _close(handoff: Handoff, status: str, accepted: int, error: ProviderError | None) -> bool:
     """End a hand-off; False: the sweeper did."""
-    words = str(error or "")[:300]
-    return insist(lambda: Handoff.objects.close(handoff.pk, status, accepted, words))
+    words, trouble = str(error or "")[:300], breaking.trouble_of(error)
+    return insist(lambda: Handoff.objects.close(handoff.pk, status, accepted, words, trouble))

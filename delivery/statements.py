@@ -98,13 +98,22 @@ SELECT * FROM taken ORDER BY id
 """
 """As CLAIM, for mail sent by API: there is no campaign, and the person may be unknown to us."""
 
-CAMPAIGN_LANES = """
+CLAIM_MAIL_FROM = CLAIM_MAIL.replace(
+    "AND m.due_at <= %(now)s",
+    """AND m.due_at <= %(now)s
+          AND (SELECT split_part(lower(x.from_email), '@', 2) FROM delivery_mail x
+               WHERE x.message_id = m.id) = %(sender)s""",
+    1,
+)
+"""The same, of one From domain only."""
+
+_CAMPAIGN_WALK = """
 WITH RECURSIVE lane AS (
     SELECT first.* FROM campaigns_campaign c CROSS JOIN LATERAL (
         SELECT m.campaign_id, m.mailbox, m.route FROM delivery_message m
         WHERE m.status = 'queued' AND m.campaign_id = c.id
         ORDER BY m.mailbox, m.route LIMIT 1
-    ) AS first WHERE c.status = 'sending'
+    ) AS first WHERE {states}
     UNION ALL
     SELECT next.* FROM lane CROSS JOIN LATERAL (
         SELECT m.campaign_id, m.mailbox, m.route FROM delivery_message m
@@ -113,6 +122,10 @@ WITH RECURSIVE lane AS (
         ORDER BY m.mailbox, m.route LIMIT 1
     ) AS next
 )
+"""
+"""From lane to lane by the index, a few entries each: its prefix has as many values as lanes."""
+
+CAMPAIGN_LANES = f"""{_CAMPAIGN_WALK.format(states="c.status = 'sending'")}
 SELECT 'marketing', lane.mailbox, lane.campaign_id, lane.route
 FROM lane CROSS JOIN LATERAL (
     SELECT 1 FROM delivery_message m
@@ -120,8 +133,12 @@ FROM lane CROSS JOIN LATERAL (
       AND m.mailbox = lane.mailbox AND m.route = lane.route AND m.due_at <= %(now)s
     ORDER BY m.due_at, m.id LIMIT 1
 ) AS due
-"""
-"""From lane to lane by the index, a few entries each: its prefix has as many values as lanes."""
+"""  # noqa: S608 (SQL of our own)
+
+QUEUED_LANES = f"""{_CAMPAIGN_WALK.format(states="c.status IN ('sending', 'paused')")}
+SELECT 'marketing', lane.mailbox, lane.campaign_id, lane.route FROM lane
+"""  # noqa: S608 (SQL of our own)
+"""Of campaigns, whether due or not."""
 
 MAIL_LANES = """
 WITH RECURSIVE lane AS (
@@ -233,7 +250,8 @@ WHERE id = %(id)s AND status = 'preparing'
 
 CLOSE = """
 UPDATE delivery_handoff
-SET status = %(status)s, accepted = %(accepted)s, error = %(error)s, finished_at = now()
+SET status = %(status)s, accepted = %(accepted)s, error = %(error)s, trouble = %(trouble)s,
+    finished_at = now()
 WHERE id = %(id)s AND status = ANY(%(from)s::text[])
   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 """

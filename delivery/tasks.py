@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, resending, sending, telling
+from delivery import expanding, reputing, resending, ruling, sending, telling
 from delivery.models import Handoff, Message, Stream, Worker
 
 TICK_S = settings.TICK_S
@@ -64,3 +64,15 @@ def sweep() -> None:
 def tell_operators() -> None:
     """Carry alerts to operators."""
     telling.tell(timezone.now())
+
+
+@shared_task(expires=15)
+def stamp_queued() -> None:
+    """Stamp what is queued anew after rules have changed."""
+    ruling.stamp_queued(timezone.now())
+
+
+@shared_task(expires=300)
+def rate_accounts() -> None:
+    """Compute every account's reputation."""
+    reputing.rate_accounts(timezone.now())

@@ -33,6 +33,11 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     "Tell operators what is wrong": ("delivery.tasks.tell_operators", timedelta(seconds=10)),
     "Apply events from providers": ("webhooks.tasks.apply_events", timedelta(seconds=2)),
     "Settle messages in doubt": ("webhooks.tasks.settle_doubts", timedelta(seconds=30)),
+    "Stamp what is queued after rules have changed": (
+        "delivery.tasks.stamp_queued",
+        timedelta(seconds=15),
+    ),
+    "Compute the reputation of providers": ("delivery.tasks.rate_accounts", timedelta(minutes=5)),
     "Carry on imports": ("subscribers.tasks.run_imports", timedelta(seconds=5)),
 }
 """Name -> (task, every). Editable in the admin afterwards: only missing names are added."""

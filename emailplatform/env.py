@@ -97,3 +97,18 @@ def retries(name: str, default: str) -> Retries:
         )
     first, longest, tries = map(int, found.groups())
     return Retries(timedelta(seconds=first), timedelta(seconds=longest), tries)
+
+
+def shares(name: str, default: str, of: int) -> tuple[float, ...]:
+    """Return the variable if it is `of` numbers from 0 up, as shares that add up to 1."""
+    value = text(name, default)
+    try:
+        numbers = [float(each) for each in value.split(",")]
+    except ValueError:
+        numbers = []
+    total = sum(numbers)
+    if len(numbers) != of or min(numbers) < 0 or not 0 < total < math.inf:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}; write {of} numbers from 0 up, not all 0, such as {default}."
+        )
+    return tuple(number / total for number in numbers)

@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from emailplatform import env
+from emailplatform.logs import LOGGING as LOGGING
 from emailplatform.menu import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -236,6 +237,16 @@ Campaigns do not count here: they write to everybody once.
 """
 DOUBT_RETRIES = env.whole("DOUBT_RETRIES", 1)
 """How often transactional mail in doubt is sent again by itself (design 4.1); 0: never."""
+ROUTING_WEIGHTS = env.shares("ROUTING_WEIGHTS", "0.4,0.3,0.2,0.1", of=4)
+"""How much health, free capacity, cost and region count when a provider is chosen."""
+ROUTING_FRESH_S = env.whole("ROUTING_FRESH_S", 1)
+"""How old may be what a process knows of accounts and rules when it chooses; 0: it asks anew."""
+REGION = env.text("REGION", "")
+"""Where this installation runs, in the words of the accounts' regions."""
+ENGAGED_DAYS = env.whole("ENGAGED_DAYS", 90)
+"""Who opened or clicked within so many days is engaged."""
+BREAKER_FAILURES = env.whole("BREAKER_FAILURES", 3)
+"""After so many failed calls in a row an account is left alone."""
 MAX_ATTACHMENTS_MB = env.whole("MAX_ATTACHMENTS_MB", 10)
 """Of all files of one mail together, as they are before they are encoded."""
 MESSAGE_ID_DOMAIN = env.text("MESSAGE_ID_DOMAIN", _host.hostname or "localhost")
@@ -375,25 +386,3 @@ FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / "arriving"
 FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
-
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "()": "emailplatform.masking.Masking",
-            "format": "{asctime} {levelname} {name} {message}",
-            "style": "{",
-        }
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
-    "loggers": {
-        # Its warnings name what was asked for in vain: the API's paths carry people's addresses.
-        "django.request": {"level": "ERROR"},
-        "celery": {"level": env.text("CELERY_LOG_LEVEL", "WARNING")},
-        "kombu": {"level": "WARNING"},
-        "botocore": {"level": "WARNING"},
-        "urllib3": {"level": "ERROR"},
-    },
-}

@@ -55,6 +55,8 @@ class Subscriber(models.Model):
     )
     soft_bounces = models.PositiveSmallIntegerField(db_default=0, default=0, editable=False)
     """Soft bounces in a row, since the last delivery."""
+    engaged_at = models.DateTimeField(null=True, editable=False)
+    """Last open or click that was not certainly a machine's."""
     source = models.CharField(max_length=100, blank=True, db_default="")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -26,6 +26,7 @@ def _prepare() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "emailplatform.settings")
     os.environ.setdefault("LOCAL", "true")
     os.environ.setdefault("EMBEDDED_FSYNC", "off")
+    os.environ.setdefault("ROUTING_FRESH_S", "0")
     # Redis outlives a run: tests that send to the same address would run into it.
     os.environ.setdefault("RECIPIENT_RATE", "")
     os.environ.setdefault("VAR_DIR", str(ROOT / "var" / "test"))

@@ -212,6 +212,7 @@ def apply_events(arrivals: Iterable[Arrival], now: datetime) -> Applied:
     if Event.objects.take_in():
         unmatched = Event.objects.unmatched()
         deltas = Event.objects.mark_messages()
+        Event.objects.note_engagement()
         Event.objects.count_soft_bounces()
         if consequences := Event.objects.consequences():
             _end_mail(consequences, now)

@@ -171,6 +171,11 @@ class EventQuerySet(models.QuerySet["Event"]):
             cursor.execute(statements.CONSEQUENCES)
             return [Consequence(*row) for row in cursor.fetchall()]
 
+    def note_engagement(self) -> None:
+        """Remember when people have last opened or clicked, as far as the new events say."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.ENGAGED)
+
     def count_soft_bounces(self) -> None:
         """Count anew the soft bounces in a row of the people whom the new events change."""
         with connection.cursor() as cursor:

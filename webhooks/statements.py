@@ -204,6 +204,21 @@ WHERE f.type IN ('unsubscribed', {_texts(COMPLAINTS)})
 ORDER BY m.address_key
 """  # noqa: S608 (names of our own)
 
+ENGAGED = """
+UPDATE subscribers_subscriber s SET engaged_at = GREATEST(s.engaged_at, engaged.at)
+FROM (
+    SELECT s.id, seen.at FROM (
+        SELECT subscriber_id, LEAST(max(occurred_at), now()) AS at FROM webhooks_fresh
+        WHERE type IN ('opened', 'clicked') AND is_machine IS NOT TRUE GROUP BY 1
+    ) AS seen JOIN subscribers_subscriber s ON s.id = seen.subscriber_id
+    WHERE s.engaged_at IS NULL OR s.engaged_at < seen.at
+    -- In order, so that two who apply never wait for each other in a circle.
+    ORDER BY s.id FOR NO KEY UPDATE OF s
+) AS engaged
+WHERE s.id = engaged.id
+"""
+"""The latest wins, so events may come in any order."""
+
 SOFT_BOUNCES = """
 WITH touched AS (
     SELECT DISTINCT s.id

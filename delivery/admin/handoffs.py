@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from delivery.admin.filters import CampaignFilter, ProviderFilter
+from delivery.admin.reasons import decision_of
 from delivery.models import Handoff
 from emailplatform.admin import Empty, PageAdmin, ReadOnlyAdmin
 from emailplatform.formats import ago, badge, number
@@ -28,21 +29,6 @@ def standing(handoff: Handoff) -> tuple[str, str]:
     if handoff.status == Status.REFUSED and handoff.in_flight_at is None:
         return GIVEN_BACK, "quiet"
     return handoff.get_status_display(), TONES[Status(handoff.status)]
-
-
-def why(handoff: Handoff) -> str:
-    """Return in words why this provider was chosen."""
-    reason = handoff.reason
-    candidates: dict[str, dict[str, int]] = reason.get("candidates", {})
-    if "refused" in reason:
-        return f"A part of hand-off {reason['refused']}, which was refused as a whole."
-    if len(candidates) < 2:
-        return f"{handoff.provider} was the only provider that could take it."
-    standings = ", ".join(
-        f"{name} had {number(each['sent'])} with weight {each['weight']}"
-        for name, each in candidates.items()
-    )
-    return f"It was furthest below its share of the campaign: {standings}."
 
 
 @admin.register(Handoff)
@@ -116,6 +102,6 @@ class HandoffAdmin(ReadOnlyAdmin, PageAdmin):
             handoff,
             state=words,
             tone=tone,
-            why=why(handoff),
+            decision=decision_of(handoff),
             took=self.took(handoff),
         )

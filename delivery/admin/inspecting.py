@@ -15,7 +15,7 @@ from django.urls import reverse
 from campaigns.admin.previews import GUARD
 from campaigns.rendering import TemplateProblem
 from delivery import mailing
-from delivery.admin import handoffs
+from delivery.admin import reasons
 from delivery.models import Attachment, Handoff, Mail, Message
 from delivery.tracing import Trace, Try
 from emailplatform.admin import Button
@@ -66,7 +66,7 @@ def _said(tried: Try) -> str:
 def _way(tried: Try) -> str:
     """Return why this provider: of a part of a halved call, why the whole call went there."""
     handoff = tried.whole[0] if tried.whole else tried.handoff
-    return handoffs.why(handoff) if handoff else ""
+    return reasons.why(handoff) if handoff else ""
 
 
 # --- Mail sent by API --------------------------------------------------------------------

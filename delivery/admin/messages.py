@@ -20,6 +20,7 @@ from delivery.admin.filters import (
     outcome_label,
 )
 from delivery.admin.outcomes import TONES, outcome_of
+from delivery.admin.reasons import decision_of
 from delivery.models import Message
 from emailplatform.admin import Button, Empty, PageAdmin, ReadOnlyAdmin
 from emailplatform.formats import ago, badge
@@ -102,6 +103,7 @@ class MessageAdmin(ReadOnlyAdmin, PageAdmin):
             message,
             tone=TONES[Status(message.status)],
             outcome=outcome_of(message),
+            decision=decision_of(message.handoff) if message.handoff else None,
             trace=trace,
             tries=inspecting.tries(trace)[::-1],
             **inspecting.facts_of(request, message),

@@ -7,8 +7,10 @@ from typing import Any
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.utils import timezone
 
 from campaigns.admin.forms import Styled
+from delivery import breaking
 from delivery.models import ProviderAccount
 from delivery.providers import hearing, registry
 from delivery.providers.base import Field
@@ -86,8 +88,9 @@ class ProviderForm(Styled, forms.ModelForm):
         """Store what was given. New credentials deserve a new try: it need not cool any longer."""
         account = self.instance
         account.config, account.secrets = split_secrets(account.kind, self.values())
-        account.failures, account.cooling_until = 0, None
-        return super().save(commit)
+        saved = super().save(commit)
+        breaking.close(saved, "Its settings were saved.", timezone.now())
+        return saved
 
 
 def form_for(account: ProviderAccount, data: Any = None) -> ProviderForm:

@@ -13,7 +13,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from delivery import monitoring
+from delivery import breaking, monitoring
 from delivery.admin.forms import ProbeForm
 from delivery.admin.provider_forms import form_for
 from delivery.models import ProviderAccount
@@ -181,7 +181,7 @@ class ProviderAdmin(PageAdmin):
             sentence = f"{account} did not take the test: {error}"
             self.message_user(request, sentence, messages.ERROR)
         else:
-            account.warm()
+            breaking.close(account, "A test was accepted.", timezone.now())
             self.message_user(request, answer, messages.SUCCESS)
 
     def pause(self, request: HttpRequest, account: ProviderAccount) -> None:
@@ -189,6 +189,7 @@ class ProviderAdmin(PageAdmin):
         self.done(request, account, f"{account} is paused: it is given no more mail.")
 
     def resume(self, request: HttpRequest, account: ProviderAccount) -> None:
+        breaking.close(account, "It was resumed.", timezone.now())
         account.resume()
         self.done(request, account, f"{account} is given mail again.")
 

@@ -7,9 +7,11 @@ from delivery.models.alerts import Alert, Notice
 from delivery.models.attempts import Attempt
 from delivery.models.campaigns import CampaignStat, Expansion
 from delivery.models.dead import DeadLetter
+from delivery.models.health import CircuitChange, ProviderReputation
 from delivery.models.limits import DailyCount, LaneState, Worker
 from delivery.models.mails import Attachment, Mail, Submission
 from delivery.models.messages import Handoff, Message, message_of, token_of
+from delivery.models.rules import RoutingRule, Stamping, Tier, covers
 from delivery.models.streams import Stream
 from delivery.models.types import MessageType
 
@@ -18,6 +20,7 @@ __all__ = [
     "Attachment",
     "Attempt",
     "CampaignStat",
+    "CircuitChange",
     "DailyCount",
     "DeadLetter",
     "Expansion",
@@ -28,9 +31,14 @@ __all__ = [
     "MessageType",
     "Notice",
     "ProviderAccount",
+    "ProviderReputation",
+    "RoutingRule",
+    "Stamping",
     "Stream",
     "Submission",
+    "Tier",
     "Worker",
+    "covers",
     "message_of",
     "token_of",
 ]

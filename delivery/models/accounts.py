@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import F
 from django.db.models.functions import Now
 
+from delivery.models.rules import covers, is_pattern
 from delivery.models.streams import Stream
 from delivery.providers import hearing, registry
 from delivery.providers.base import Account, Provider
 from delivery.querysets import ProviderAccountQuerySet
 from emailplatform.secrets import CannotDecrypt, EncryptedJSONField
-
-_COOL_FIRST = timedelta(seconds=5)
-_COOL_MOST = timedelta(minutes=5)
 
 
 def _token() -> str:
@@ -38,6 +34,13 @@ class ProviderAccount(models.Model):
         ACTIVE = "active", "Active"
         PAUSED = "paused", "Paused"
 
+    class Circuit(models.TextChoices):
+        """The breaker's: whether mail flows. Moved by `delivery.breaking` alone."""
+
+        CLOSED = "closed", "Closed: mail flows"
+        OPEN = "open", "Open: left alone"
+        HALF_OPEN = "half_open", "Half open: one call at a time tries it"
+
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(max_length=20, choices=registry.CHOICES)
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
@@ -51,6 +54,29 @@ class ProviderAccount(models.Model):
         default=100,
         validators=[MinValueValidator(1)],
         help_text="Its share of the mail, against the weights of the other accounts.",
+    )
+    cost_per_1000 = models.DecimalField(
+        "cost of 1,000 mails",
+        max_digits=10,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="In any currency, the same for all. Empty: not known, counts as the mean.",
+    )
+    region = models.CharField(
+        max_length=40,
+        blank=True,
+        db_default="",
+        help_text="Where it works, as REGION says where we are. Empty: anywhere.",
+    )
+    sending_domains = ArrayField(
+        models.CharField(max_length=253, validators=[is_pattern]),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="The domains it may send from, as verified there, such as example.com or "
+        "*.example.com. Empty: any.",
     )
     batch_size = models.PositiveSmallIntegerField(
         null=True,
@@ -78,10 +104,19 @@ class ProviderAccount(models.Model):
     webhook_token = models.CharField(max_length=64, unique=True, default=_token, editable=False)
     version = models.PositiveIntegerField(default=1, editable=False)
     """Rises with every change: kept connections and signatures of older versions are dropped."""
+    circuit = models.CharField(
+        max_length=10, choices=Circuit, db_default=Circuit.CLOSED, editable=False
+    )
+    circuit_since = models.DateTimeField(null=True, blank=True, editable=False)
+    circuit_reason = models.CharField(max_length=300, blank=True, db_default="", editable=False)
     failures = models.PositiveSmallIntegerField(default=0, editable=False)
-    """Calls in a row that were certainly not accepted."""
+    """Calls in a row that were not accepted."""
+    trips = models.PositiveSmallIntegerField(db_default=0, editable=False)
+    """How often in a row its breaker was opened: pauses grow with it."""
     cooling_until = models.DateTimeField(null=True, blank=True, editable=False)
-    """Not used before: it was unavailable."""
+    """Not used before: its breaker is open, or it rests after a single failure."""
+    probe_until = models.DateTimeField(null=True, blank=True, editable=False)
+    """Until when the one call that tries it counts as alive, by the database's clock."""
     needs_attention = models.BooleanField(default=False, db_default=False, editable=False)
     """Its last failure is one that waiting cannot mend."""
     last_error = models.CharField(max_length=300, blank=True, editable=False)
@@ -136,35 +171,37 @@ class ProviderAccount(models.Model):
         kind = registry.KINDS[self.kind]
         return min(self.batch_size or kind.default_batch, kind.max_batch)
 
+    @property
+    def is_broken(self) -> bool:
+        """Has its breaker opened, so that at most one call at a time tries it?"""
+        return self.circuit != self.Circuit.CLOSED
+
+    @property
+    def price(self) -> float | None:
+        """What 1,000 mails cost; None: not known."""
+        return None if self.cost_per_1000 is None else float(self.cost_per_1000)
+
+    def carries(self, domain: str) -> bool:
+        """May it send mail from this domain? "": not known yet, so it may."""
+        patterns = self.sending_domains
+        return not (patterns and domain) or any(covers(each, domain) for each in patterns)
+
     def pause(self) -> None:
         """Give it no more mail until it is resumed."""
         self._switch(self.Status.PAUSED)
 
     def resume(self) -> None:
-        """Give it mail again, at once."""
-        self._switch(self.Status.ACTIVE, failures=0, cooling_until=None, needs_attention=False)
+        """Give it mail again, at once: what was wrong before is forgotten."""
+        self._switch(
+            self.Status.ACTIVE,
+            circuit=self.Circuit.CLOSED,
+            failures=0,
+            trips=0,
+            cooling_until=None,
+            probe_until=None,
+            needs_attention=False,
+        )
 
     def _switch(self, status: str, **fields: Any) -> None:
         type(self).objects.filter(pk=self.pk).update(status=status, **fields)
         self.status = status
-
-    def cool(
-        self, error: str, now: datetime, wish: timedelta | None = None, *, is_fault: bool = False
-    ) -> None:
-        """Leave this account alone for a while: 5 s, doubling up to 5 min, or as it wishes.
-
-        `is_fault`: waiting will not mend it (wrong key, unverified sender); somebody must look.
-        """
-        pause = max(wish or timedelta(0), min(_COOL_FIRST * 2 ** min(self.failures, 8), _COOL_MOST))
-        type(self).objects.filter(pk=self.pk).update(
-            failures=F("failures") + 1,
-            cooling_until=now + pause,
-            last_error=error[:300],
-            last_error_at=now,
-            needs_attention=is_fault,
-        )
-
-    def warm(self) -> None:
-        """It accepted a call: forget the failures before."""
-        rows = type(self).objects.filter(pk=self.pk, failures__gt=0)
-        rows.update(failures=0, cooling_until=None, needs_attention=False)

@@ -26,6 +26,15 @@ class Handoff(StatefulModel):
         REFUSED = "refused", "Refused"
         UNKNOWN = "unknown", "In doubt"
 
+    class Trouble(models.TextChoices):
+        """What the provider's answer to a whole call was, if it was not taken."""
+
+        REJECTED = "rejected", "The mail was refused for good"
+        UNAVAILABLE = "unavailable", "The provider was not there"
+        THROTTLED = "throttled", "The provider wanted less at a time"
+        ACCOUNT = "account", "The account may not send"
+        SILENT = "silent", "No answer came"
+
     TRANSITIONS = {
         Status.PREPARING: frozenset({Status.IN_FLIGHT, Status.REFUSED, Status.DONE}),
         Status.IN_FLIGHT: frozenset({Status.DONE, Status.REFUSED, Status.UNKNOWN}),
@@ -47,6 +56,7 @@ class Handoff(StatefulModel):
     reason = models.JSONField(default=dict, db_default={})
     """Why this provider: candidates with their numbers, as routing saw them."""
     error = models.CharField(max_length=300, blank=True, db_default="")
+    trouble = models.CharField(max_length=12, choices=Trouble, blank=True, db_default="")
 
     objects = HandoffQuerySet.as_manager()
 

@@ -18,11 +18,15 @@ from delivery.querysets.limits import (
 )
 from delivery.querysets.messages import STOPPING, MessageQuerySet
 from delivery.querysets.rows import Claimed, Outcome
+from delivery.querysets.rules import ENGAGED_FOR, NEW_FOR, NO_STAMP, RoutingRuleQuerySet, Stamp
 from delivery.querysets.stats import CampaignStatQuerySet
 
 __all__ = [
+    "ENGAGED_FOR",
     "FLIGHT_LEASE",
     "LIVE_FOR",
+    "NEW_FOR",
+    "NO_STAMP",
     "PREPARE_LEASE",
     "STOPPING",
     "AlertQuerySet",
@@ -37,5 +41,7 @@ __all__ = [
     "ProviderAccountQuerySet",
     "Quota",
     "QuotaUsed",
+    "RoutingRuleQuerySet",
+    "Stamp",
     "WorkerQuerySet",
 ]

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 class ProviderAccountQuerySet(models.QuerySet["ProviderAccount"]):
     def usable(self, stream: str, now: datetime) -> Self:
-        """Accounts that may be given mail of this stream now."""
+        """Accounts that may be given mail of this stream now, if only to try them."""
         ready = Q(cooling_until=None) | Q(cooling_until__lte=now)
+        half_open = Q(circuit=self.model.Circuit.HALF_OPEN)
         active = self.model.Status.ACTIVE
-        rows = self.filter(ready, status=active, streams__contains=[stream])
+        rows = self.filter(ready, status=active, streams__contains=[stream]).exclude(half_open)
         # Only the one that is chosen is decrypted.
         return rows.defer("secrets")

@@ -5,14 +5,16 @@ Leases use the database's clock, so a worker with a wrong one cannot keep or los
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection, models
+from django.db.models import Count, Q
 from django.db.models.functions import Now
 
-from delivery import statements
+from delivery import routing_statements, statements
+from delivery.scoring import Calls
 from delivery.windows import Window
 from emailplatform.preparing import prepared_cursor
 
@@ -23,6 +25,9 @@ PREPARE_LEASE = timedelta(seconds=settings.PREPARE_LEASE_S)
 """To compose a batch in memory."""
 FLIGHT_LEASE = timedelta(seconds=settings.FLIGHT_LEASE_S)
 """For one call and a slow machine. Renewed while results come."""
+HEALTH_WINDOW = timedelta(hours=1)
+MOST_CALLS = 500
+"""The last calls of an account that count for its health."""
 
 
 class HandoffQuerySet(models.QuerySet["Handoff"]):
@@ -38,22 +43,43 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
             campaign=refused.campaign,
             stream=refused.stream,
             mailbox=refused.mailbox,
-            reason={**refused.reason, "rule": "half of a refused call", "refused": refused.pk},
+            reason={**refused.reason, "refused": refused.pk},
             lease_until=Now() + PREPARE_LEASE,
         )
 
-    def close(self, pk: int, status: str, accepted: int, error: str) -> bool:
+    def close(self, pk: int, status: str, accepted: int, error: str, trouble: str = "") -> bool:
         """End an open hand-off with how it went; False if it was ended already."""
         facts: dict[str, Any] = {
             "id": pk,
             "status": status,
             "accepted": accepted,
             "error": error,
+            "trouble": trouble,
             "from": self.model.sources_of(status),
         }
         with prepared_cursor() as cursor:
             cursor.execute(statements.CLOSE, facts)
             return bool(cursor.rowcount)
+
+    def calls_since(self, provider: int, since: datetime) -> tuple[int, int]:
+        """Return how many calls to an account ended since then, and how many of them failed.
+
+        What the provider refused because of the mail, or wanted slower, is no failure of its own.
+        """
+        trouble = self.model.Trouble
+        failures = Q(trouble__in=[trouble.UNAVAILABLE, trouble.ACCOUNT, trouble.SILENT])
+        rows = self.filter(provider=provider, started_at__gt=since, in_flight_at__isnull=False)
+        row = rows.filter(finished_at__isnull=False).aggregate(
+            calls=Count("pk"), failures=Count("pk", filter=failures)
+        )
+        return row["calls"], row["failures"]
+
+    def health(self, now: datetime) -> dict[int, Calls]:
+        """Return account -> its calls of the last hour, at most its last MOST_CALLS."""
+        facts: dict[str, Any] = {"now": now, "since": now - HEALTH_WINDOW, "most": MOST_CALLS}
+        with connection.cursor() as cursor:
+            cursor.execute(routing_statements.HEALTH, facts)
+            return {pk: Calls(*numbers) for pk, *numbers in cursor.fetchall()}
 
     def take_off(self, pk: int, size: int, lease: timedelta = FLIGHT_LEASE) -> bool:
         """Say durably that the call begins now; False: the lease ran out and nothing may be sent.

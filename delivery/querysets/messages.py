@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,11 +13,12 @@ from django.db import connection, models, transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Coalesce
 
-from delivery import crashing, statements
+from delivery import crashing, routing_statements, statements
 from delivery.lanes import Lane
 from delivery.querysets.handoffs import PREPARE_LEASE
 from delivery.querysets.limits import Quota
 from delivery.querysets.rows import Claimed, Outcome
+from delivery.querysets.rules import NO_STAMP, Stamp
 from emailplatform.preparing import prepared_cursor
 
 if TYPE_CHECKING:
@@ -41,23 +43,72 @@ SECOND_LIFE = timedelta(hours=24)
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
-    def enqueue(self, campaign: Campaign, audience: SubscriberQuerySet, due_at: datetime) -> int:
-        """Queue one message per person of `audience`; return how many are new.
+    def enqueue(
+        self,
+        campaign: Campaign,
+        audience: SubscriberQuerySet,
+        due_at: datetime,
+        stamp: Stamp = NO_STAMP,
+    ) -> int:
+        """Queue one message per person of `audience`, stamped; return how many are new.
 
         One INSERT ... SELECT, so a million rows never pass through Python. Running it again
         adds nobody twice: (campaign, subscriber) is unique.
         """
-        rows = audience.order_by("pk").values_list("pk", "email", "address_key", "mailbox")
-        select, params = rows.query.sql_with_params()
+        columns = ["pk", "email", "address_key", "mailbox"]
+        columns += ["engaged_at", "created_at"] if stamp.needs_tier else []
+        select, params = audience.order_by("pk").values_list(*columns).query.sql_with_params()
         insert = f"""
             INSERT INTO delivery_message
-                (campaign_id, subscriber_id, email, address_key, mailbox, due_at)
-            SELECT %s, person.*, %s FROM ({select}) AS person
+                (campaign_id, subscriber_id, email, address_key, mailbox, due_at, route)
+            SELECT %s, person.id, person.email, person.address_key, person.mailbox, %s, {stamp.sql}
+            FROM ({select}) AS person ({", ".join(["id", *columns[1:]])})
             ON CONFLICT (campaign_id, subscriber_id) DO NOTHING
         """  # noqa: S608 (the select is the ORM's)
         with connection.cursor() as cursor:
-            cursor.execute(insert, [campaign.pk, due_at, *params])
+            cursor.execute(insert, [campaign.pk, due_at, *stamp.params, *params])
             return int(cursor.rowcount)
+
+    def queued_lanes(self) -> list[Lane]:
+        """Return every lane with mail that is queued, due or not; none of one account only."""
+        everything: dict[str, Any] = {
+            "streams": list(STOPPING),
+            "now": datetime.max.replace(tzinfo=UTC),
+        }
+        found: list[Lane] = []
+        with connection.cursor() as cursor:
+            for sql in (statements.MAIL_LANES, statements.QUEUED_LANES):
+                cursor.execute(sql, everything)
+                found += [Lane(*row) for row in cursor.fetchall()]
+        return [lane for lane in found if not lane.only_account]
+
+    def stamp_lane(self, lane: Lane, stamp: Stamp, chunk: int) -> int:
+        """Give the messages of a lane their stamp anew; return how many changed.
+
+        `chunk` messages and one commit at a time: nobody who sends waits for it.
+        """
+        of_lane = "m.campaign_id IS NULL AND m.stream = %(stream)s"
+        if lane.campaign:
+            of_lane = "m.campaign_id = %(campaign)s"
+        names = {f"stamp{at}": value for at, value in enumerate(stamp.params)}
+        sql = routing_statements.STAMP.format(
+            lane=of_lane, stamp=stamp.sql.replace("%s", "%({})s").format(*names)
+        )
+        facts = {**asdict(lane), **names, "limit": chunk}
+        last, changed = (datetime.min.replace(tzinfo=UTC), 0), 0
+        with connection.cursor() as cursor:
+            while True:
+                cursor.execute(sql, {**facts, "due_at": last[0], "id": last[1]})
+                row = cursor.fetchone()
+                if row is None:
+                    return changed
+                changed, last = changed + row[0], row[1:]
+
+    def senders(self, lane: Lane, limit: int, now: datetime) -> list[str]:
+        """Return the From domains of the first `limit` due mails of a lane, the first one first."""
+        with connection.cursor() as cursor:
+            cursor.execute(routing_statements.SENDERS, {**asdict(lane), "limit": limit, "now": now})
+            return [row[0] for row in cursor.fetchall()]
 
     def analyse(self) -> None:
         """Let PostgreSQL count anew: after a large expansion its plans are those of before.
@@ -85,13 +136,15 @@ class MessageQuerySet(models.QuerySet["Message"]):
         limit: int,
         now: datetime,
         quota: Quota | None = None,
+        domain: str = "",
     ) -> tuple[list[Claimed], int]:
         """Create `handoff` and take up to `limit` due messages of a lane into it.
 
         Returns what was taken, and how many were left out for a reason found at the last moment
-        (suppressed, unsubscribed, erased, too late). Concurrent callers never get the same message
-        and never wait for each other, except for the same `quota`. With nothing taken no hand-off
-        is kept. Commits without waiting for the disk: `take_off` waits for both. Raises QuotaUsed.
+        (suppressed, unsubscribed, erased, too late). `domain`: of mail sent by API, only what comes
+        from there. Concurrent callers never get the same message and never wait for each other,
+        except for the same `quota`. With nothing taken no hand-off is kept. Commits without
+        waiting for the disk: `take_off` waits for both. Raises QuotaUsed.
         """
         facts: dict[str, Any] = {
             "mailbox": lane.mailbox,
@@ -102,8 +155,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
         }
         campaign = handoff.campaign
         if campaign is None:
-            sql = statements.CLAIM_MAIL
-            facts |= {"stream": lane.stream, "reasons": STOPPING[lane.stream]}
+            sql = statements.CLAIM_MAIL_FROM if domain else statements.CLAIM_MAIL
+            facts |= {"stream": lane.stream, "sender": domain, "reasons": STOPPING[lane.stream]}
         else:
             sql = statements.CLAIM
             facts |= {

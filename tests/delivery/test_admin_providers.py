@@ -9,6 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from django.utils import timezone
 
+from delivery import breaking
 from delivery.models import Message, ProviderAccount
 from delivery.providers.base import Unavailable
 from tests import make, scripted
@@ -23,6 +24,12 @@ SECRET = "SG.this-is-a-long-secret-9876"
 @pytest.fixture(autouse=True)
 def own_cache(settings: Any) -> None:
     use_own_cache(settings)
+
+
+def broken(account: ProviderAccount, error: str, **kind: Any) -> None:
+    """Let its breaker open."""
+    kind = kind or {"retry_after": timedelta(minutes=1)}
+    breaking.failed(account, Unavailable(error, **kind), timezone.now())
 
 
 def page_of(account: ProviderAccount) -> str:
@@ -66,7 +73,7 @@ def test_a_required_setting_that_is_missing_is_said_at_its_field(admin_client):
 
 def test_a_secret_left_empty_stays_and_a_new_one_replaces_it(admin_client):
     account = make.account("Main", secrets={"api_key": SECRET, "webhook_public_key": "old key"})
-    account.cool("401", timezone.now())
+    broken(account, "401")
     here = account.config["api_url"]
     form = {"name": "Main", "weight": "5", "set_webhook_public_key": "new key", "set_api_url": here}
 
@@ -146,7 +153,7 @@ def test_wrong_credentials_are_one_clear_sentence(admin_client, monkeypatch):
 
 def test_a_card_says_why_a_provider_is_left_alone(admin_client):
     account = make.account("Main")
-    account.cool("The server is down.", timezone.now(), timedelta(minutes=3))
+    broken(account, "The server is down.", retry_after=timedelta(minutes=3))
 
     page = text(admin_client.get(PROVIDERS))
 
@@ -169,10 +176,10 @@ def test_a_silent_account_is_told_only_once_it_has_sent(admin_client):
 
 def test_what_waiting_cannot_mend_asks_for_somebody_until_it_works_again(admin_client):
     account = make.account("Main")
-    account.cool("It does not know this key.", timezone.now(), is_fault=True)
+    broken(account, "It does not know this key.", is_account_fault=True)
 
     asking = text(admin_client.get(PROVIDERS)), text(admin_client.get(page_of(account)))
-    account.resume()
+    admin_client.post(f"{PROVIDERS}{account.pk}/resume/")
     resumed = text(admin_client.get(PROVIDERS))
 
     for page in asking:
@@ -239,18 +246,25 @@ def test_messages_are_narrowed_to_what_became_of_them(admin_client):
 
 def test_the_page_of_a_message_says_why_it_went_this_way(admin_client):
     campaign, account = make.launched([]), make.account("Alpha")
-    candidates = {
-        "Alpha": {"weight": 1, "sent": 10},
-        "Beta": {"weight": 1, "sent": 20},
+    score = {"health": 1.0, "free": 0.9, "cost": 0.5, "region": 0.5, "total": 0.82}
+    reason = {
+        "how": "furthest below its share",
+        "chosen": "Alpha",
+        "candidates": [
+            {"name": "Alpha", **score, "weight": 1, "sent": 10},
+            {"name": "Beta", **score, "total": 0.8, "weight": 1, "sent": 20},
+        ],
+        "left_out": [{"name": "Gamma", "why": "may not send from example.com"}],
     }
     now = timezone.now()
-    handoff = make.handoff(campaign, account, in_flight_at=now, reason={"candidates": candidates})
+    handoff = make.handoff(campaign, account, in_flight_at=now, reason=reason)
     message = make.message(campaign, handoff=handoff, provider=account, status="sent", sent_at=now)
 
     page = text(admin_client.get(f"/admin/delivery/message/{message.pk}/change/"))
 
-    assert "It was furthest below its share of the campaign" in page
-    assert "Alpha had 10 with weight 1" in page
+    assert "Alpha: furthest below its share." in page
+    for part in ("0.82", "0.80", "20 sent, weight 1", "May not send from example.com"):
+        assert part in page
     assert f"/admin/webhooks/event/of-message/{message.pk}/" in page
 
 
@@ -265,7 +279,7 @@ def test_a_hand_off_shows_its_error_and_what_it_carried(admin_client):
 
     assert "Down." in page
     assert "0 of 5 accepted" in page
-    assert "Alpha was the only provider that could take it." in page
+    assert "Why this way" in page
     assert "Refused" in page
     assert "Call ended" in page
     assert Message.objects.count() == 0

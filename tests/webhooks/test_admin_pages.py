@@ -11,7 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from delivery import counting
+from delivery import breaking, counting
+from delivery.providers.base import OutcomeUnknown
 from subscribers.models import Import
 from tests import make
 from tests.pages import member, text, use_own_cache
@@ -50,7 +51,7 @@ def test_a_new_installation_says_what_to_do_first(admin_client):
 def test_what_needs_attention_stands_at_the_top(admin_client):
     now = timezone.now()
     account = make.account("Alpha")
-    account.cool("The server is down.", now, timedelta(minutes=3))
+    breaking.failed(account, OutcomeUnknown("The server is down."), now)
     campaign = make.launched([], problem="No provider can take mail now.")
     make.message(campaign, status="failed")
     make.message(campaign, status="unknown")

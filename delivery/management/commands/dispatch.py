@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -11,17 +12,20 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, resending, sending, telling
+from delivery import expanding, reputing, resending, ruling, sending, telling
 from delivery.attending import here
 from delivery.models import Handoff, Message, Worker
 
 _SLICE_S = 2.0
+_RATE_EVERY_S = 300.0
 _PAUSE_S = 1.0
 """Between two tries when the database is away."""
 
 
 class Command(BaseCommand):
     help = "Start, expand, send and finish campaigns without Celery, until stopped (Ctrl-C)."
+
+    _rated_at = float("-inf")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="Stop when nothing is due.")
@@ -56,6 +60,10 @@ class Command(BaseCommand):
         expanding.cancel_rest()
         sent = sending.send_slice(seconds)
         Handoff.objects.sweep()
+        ruling.stamp_queued(timezone.now())
+        if time.monotonic() - self._rated_at > _RATE_EVERY_S:
+            self._rated_at = time.monotonic()
+            reputing.rate_accounts(timezone.now())
         resending.resend_doubtful(timezone.now())
         Message.objects.expire(timezone.now())
         Worker.objects.forget_dead()
