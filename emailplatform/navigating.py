@@ -65,7 +65,7 @@ def groups() -> list[Group]:
                 Entry("Suppressions", "block", "subscribers.suppression"),
             ],
         ),
-        Group("Transactional", [Entry("Messages", "forward_to_inbox", "delivery.mail")]),
+        Group("Transactional", [Entry("Messages", "forward_to_inbox", "delivery.mailmessage")]),
         Group(
             "Delivery",
             [

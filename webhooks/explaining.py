@@ -57,13 +57,14 @@ def explain(campaign: Campaign, address: str, now: datetime) -> Explanation:
 def _message_of(campaign: Campaign, person: Subscriber | None, key: bytes) -> Message | None:
     """Return the campaign's message to a person, or to one of this address who was deleted since.
 
-    Both by the unique index of (campaign, subscriber): those deleted stand together at its end.
+    By the unique index of (campaign, subscriber), and by one of those deleted.
     """
     rows = Message.objects.filter(campaign=campaign).select_related("provider")
     rows = rows.defer("provider__secrets", "provider__config")
     found = rows.filter(subscriber=person).first() if person else None
-    erased = rows.filter(subscriber=None, address_key=key).order_by("-pk")
-    return found or erased.first()
+    return found or max(
+        rows.filter(subscriber=None, address_key=key), key=lambda row: row.pk, default=None
+    )
 
 
 def _events_of(message: Message) -> list[Event]:

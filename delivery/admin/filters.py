@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from delivery.models import Message, MessageType, ProviderAccount, Stream
+from delivery.models import Message, MessageType, ProviderAccount
 from delivery.resending import UNCONFIRMED_AFTER
 
 MOST_CAMPAIGNS = 50
@@ -79,30 +79,6 @@ class ProviderFilter(SimpleListFilter):
         return rows.filter(provider=int(pk)) if pk.isdecimal() else rows
 
 
-class StreamFilter(SimpleListFilter):
-    """Of mail sent by API: how urgent it is."""
-
-    title = "stream"
-    parameter_name = "stream"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(value, str(label)) for value, label in Stream.choices]
-
-    def queryset(self, request: HttpRequest, mails: Any) -> Any:
-        return mails.filter(message__stream=self.value()) if self.value() else mails
-
-
-class MailStatusFilter(SimpleListFilter):
-    title = "state"
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(value, str(label)) for value, label in Message.Status.choices]
-
-    def queryset(self, request: HttpRequest, mails: Any) -> Any:
-        return mails.filter(message__status=self.value()) if self.value() else mails
-
-
 class TypeFilter(SimpleListFilter):
     title = "type"
     parameter_name = "type"
@@ -112,10 +88,4 @@ class TypeFilter(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, mails: Any) -> Any:
         pk = self.value() or ""
-        return mails.filter(message__type=int(pk[:18])) if pk.isdecimal() else mails
-
-
-class MailProviderFilter(ProviderFilter):
-    def queryset(self, request: HttpRequest, rows: Any) -> Any:
-        pk = self.value() or ""
-        return rows.filter(message__provider=int(pk[:18])) if pk.isdecimal() else rows
+        return mails.filter(type=int(pk[:18])) if pk.isdecimal() else mails

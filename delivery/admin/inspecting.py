@@ -113,7 +113,7 @@ def _buttons(request: HttpRequest, message: Message) -> list[Button]:
 
 
 def _url(name: str, message: Message) -> str:
-    return reverse(f"admin:delivery_mail_{name}", args=[message.pk])
+    return reverse(f"admin:delivery_mailmessage_{name}", args=[message.pk])
 
 
 def _promise(message: Message) -> tuple[str, str] | None:

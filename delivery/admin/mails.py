@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import BadRequest
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, reverse
@@ -18,9 +18,9 @@ from django.utils.safestring import SafeString
 from campaigns import previewing
 from delivery import accepting, resending, tasks
 from delivery.admin import inspecting
-from delivery.admin.filters import MailProviderFilter, MailStatusFilter, StreamFilter, TypeFilter
+from delivery.admin.filters import ProviderFilter, TypeFilter
 from delivery.admin.outcomes import TONES, outcome_of
-from delivery.models import Mail, Message, Stream, message_of
+from delivery.models import Mail, MailMessage, Message, Stream, message_of
 from emailplatform.admin import Empty, KeysetChangeList, PageAdmin, ReadOnlyAdmin
 from emailplatform.celery import nudge
 from emailplatform.formats import ago, badge
@@ -28,7 +28,8 @@ from emailplatform.secrets import address_key
 from subscribers.validating import InvalidAddress, clean_address
 
 Status = Message.Status
-_CONTENT = ("html", "text", "context", "metadata", "headers", "version__body", "version__text")
+_UNREAD = ("html", "text", "context", "metadata", "headers", "version__body", "version__text")
+"""Large, and not in a list."""
 
 
 class MailList(KeysetChangeList):
@@ -37,8 +38,13 @@ class MailList(KeysetChangeList):
     def url_for_result(self, result: Any) -> str:
         return reverse("admin:delivery_message_change", args=[result.pk])
 
+    def get_results(self, request: HttpRequest) -> None:
+        """Say nothing of how many there are: the table holds the mail of campaigns as well."""
+        super().get_results(request)
+        self.estimate = None
 
-@admin.register(Mail)
+
+@admin.register(MailMessage)
 class MailAdmin(ReadOnlyAdmin, PageAdmin):
     keyset = True
     heading = "Messages"
@@ -47,9 +53,9 @@ class MailAdmin(ReadOnlyAdmin, PageAdmin):
         "it. To see what it says takes a right of its own: there may be a password in it."
     )
     list_display = ["recipient", "headline", "kind", "state", "became", "through", "asked"]
-    list_filter = [StreamFilter, MailStatusFilter, TypeFilter, MailProviderFilter]
-    list_select_related = ["message__type", "message__provider", "version"]
-    search_fields = ["message__email"]
+    list_filter = ["stream", "status", TypeFilter, ProviderFilter]
+    list_select_related = ["type", "provider"]
+    search_fields = ["email"]
     search_help_text = "A whole address, or the id of a message"
     empty = Empty(
         "forward_to_inbox",
@@ -67,15 +73,16 @@ class MailAdmin(ReadOnlyAdmin, PageAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return MailList
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Mail]:
-        rows: QuerySet[Mail] = super().get_queryset(request)
-        rows = rows.filter(message__campaign=None).select_related(*self.list_select_related)
-        secret = ("message__provider__secrets", "message__provider__config")
-        return rows.defer(*_CONTENT, *secret)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[MailMessage]:
+        rows: QuerySet[MailMessage] = super().get_queryset(request)
+        # Not a join: PostgreSQL would merge all mails to find those of one page.
+        mails = Prefetch("mail", Mail.objects.select_related("version").defer(*_UNREAD))
+        rows = rows.filter(campaign=None).prefetch_related(mails)
+        return rows.defer("provider__secrets", "provider__config")
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Mail], search_term: str
-    ) -> tuple[QuerySet[Mail], bool]:
+        self, request: HttpRequest, queryset: QuerySet[MailMessage], search_term: str
+    ) -> tuple[QuerySet[MailMessage], bool]:
         """By our id, or by a whole address through its keyed hash."""
         term = search_term.strip()
         if not term:
@@ -86,43 +93,52 @@ class MailAdmin(ReadOnlyAdmin, PageAdmin):
             key = address_key(clean_address(term))
         except InvalidAddress:
             return queryset.none(), False
-        return queryset.filter(message__address_key=key), False
+        return queryset.filter(address_key=key), False
 
     @admin.display(description="To")
-    def recipient(self, mail: Mail) -> SafeString | str:
-        more = len([each for kind in ("to", "cc", "bcc") for each in mail.people(kind)])
+    def recipient(self, message: MailMessage) -> SafeString | str:
+        people = message.mail.people
+        more = sum(len(people(kind)) for kind in ("to", "cc", "bcc"))
         line = '{}<br><span class="ui-quiet-text ui-small">and {} more</span>'
-        return format_html(line, mail.message.email, more) if more else mail.message.email
+        return format_html(line, message.email, more) if more else message.email
 
     @admin.display(description="Subject")
-    def headline(self, mail: Mail) -> str:
+    def headline(self, message: MailMessage) -> str:
+        mail = message.mail
         return previewing.in_brief(mail.version.subject) if mail.version else mail.subject
 
     @admin.display(description="Type")
-    def kind(self, mail: Mail) -> str:
-        return str(mail.message.type or mail.message.get_stream_display())
+    def kind(self, message: MailMessage) -> str:
+        return str(message.type or message.get_stream_display())
 
     @admin.display(description="State")
-    def state(self, mail: Mail) -> SafeString:
-        return badge(mail.message.get_status_display(), TONES[Status(mail.message.status)])
+    def state(self, message: MailMessage) -> SafeString:
+        return badge(message.get_status_display(), TONES[Status(message.status)])
 
     @admin.display(description="Became of it")
-    def became(self, mail: Mail) -> SafeString | str:
-        found = outcome_of(mail.message)
-        return badge(found.label, found.tone) if found else mail.message.error or "–"
+    def became(self, message: MailMessage) -> SafeString | str:
+        found = outcome_of(message)
+        return badge(found.label, found.tone) if found else message.error or "–"
 
     @admin.display(description="Provider")
-    def through(self, mail: Mail) -> str:
-        return str(mail.message.provider or "–")
+    def through(self, message: MailMessage) -> str:
+        return str(message.provider or "–")
 
     @admin.display(description="Asked for")
-    def asked(self, mail: Mail) -> str:
-        return ago(mail.message.created_at)
+    def asked(self, message: MailMessage) -> str:
+        return ago(message.created_at)
 
     # --- One mail ------------------------------------------------------------------------
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_active and request.user.has_perm("delivery.view_mail"))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
     def has_send_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("delivery.change_message"))
+        rights = ["delivery.view_mail", "delivery.change_message"]
+        return bool(request.user.is_active and request.user.has_perms(rights))
 
     def own_urls(self) -> list[URLPattern]:
         return [
@@ -133,21 +149,21 @@ class MailAdmin(ReadOnlyAdmin, PageAdmin):
             self.deed("<int:pk>/resend/", self.resend, "resend", "send"),
         ]
 
-    def show(self, request: HttpRequest, mail: Mail) -> HttpResponse:
-        return self.back(request, mail)
+    def show(self, request: HttpRequest, message: MailMessage) -> HttpResponse:
+        return self.back(request, message)
 
     def back(self, request: HttpRequest, obj: Any = None) -> HttpResponse:
         """Return to the page of the message."""
         name = "admin:delivery_message_change"
         return redirect(reverse(name, args=[obj.pk]) if obj else self.url("changelist"))
 
-    def preview(self, request: HttpRequest, mail: Mail) -> JsonResponse:
+    def preview(self, request: HttpRequest, message: MailMessage) -> JsonResponse:
         """The mail as it was sent, for a frame that may do nothing."""
-        return inspecting.preview(mail)
+        return inspecting.preview(message.mail)
 
-    def download(self, request: HttpRequest, mail: Mail, file: int) -> HttpResponse:
+    def download(self, request: HttpRequest, message: MailMessage, file: int) -> HttpResponse:
         """One attachment, to be saved: never shown in the browser, whatever it is."""
-        found = mail.attachments.filter(pk=file).first()
+        found = message.mail.attachments.filter(pk=file).first()
         if found is None:
             raise Http404
         disposition = content_disposition_header(as_attachment=True, filename=found.filename)
@@ -166,19 +182,19 @@ class MailAdmin(ReadOnlyAdmin, PageAdmin):
 
     # --- Deeds ---------------------------------------------------------------------------
 
-    def cancel(self, request: HttpRequest, mail: Mail) -> None:
-        accepting.cancel(mail.message)
-        self.done(request, mail, "Cancelled: it is not sent.")
+    def cancel(self, request: HttpRequest, message: MailMessage) -> None:
+        accepting.cancel(message)
+        self.done(request, message, "Cancelled: it is not sent.")
 
-    def retry(self, request: HttpRequest, mail: Mail) -> None:
-        resending.retry(mail.message, timezone.now())
-        _nudge(mail.message)
-        self.done(request, mail, "Queued again: it is tried once more.")
+    def retry(self, request: HttpRequest, message: MailMessage) -> None:
+        resending.retry(message, timezone.now())
+        _nudge(message)
+        self.done(request, message, "Queued again: it is tried once more.")
 
-    def resend(self, request: HttpRequest, mail: Mail) -> HttpResponse:
-        copy = accepting.resend(mail.message, timezone.now())
+    def resend(self, request: HttpRequest, message: MailMessage) -> HttpResponse:
+        copy = accepting.resend(message, timezone.now())
         _nudge(copy)
-        self.done(request, mail, f"Sent once more, as message {copy.token}.")
+        self.done(request, message, f"Sent once more, as message {copy.token}.")
         return self.back(request, copy)
 
 

@@ -9,7 +9,7 @@ from delivery.models.campaigns import CampaignStat, Expansion
 from delivery.models.dead import DeadLetter
 from delivery.models.health import CircuitChange, ProviderReputation
 from delivery.models.limits import DailyCount, LaneState, Worker
-from delivery.models.mails import Attachment, Mail, Submission
+from delivery.models.mails import Attachment, Mail, MailMessage, Submission
 from delivery.models.messages import Handoff, Message, message_of, token_of
 from delivery.models.rules import RoutingRule, Stamping, Tier, covers
 from delivery.models.streams import Stream
@@ -27,6 +27,7 @@ __all__ = [
     "Handoff",
     "LaneState",
     "Mail",
+    "MailMessage",
     "Message",
     "MessageType",
     "Notice",

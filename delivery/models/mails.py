@@ -85,6 +85,15 @@ class Mail(models.Model):
         return [(address, name) for address, name in rows]
 
 
+class MailMessage(Message):
+    """A message that was sent by API, as the admin lists them: what it says is in its `mail`."""
+
+    class Meta:
+        proxy = True
+        ordering = ["-id"]
+        verbose_name = "message"
+
+
 class Attachment(models.Model):
     """A file that travels with a mail."""
 

@@ -188,6 +188,28 @@ class Message(StatefulModel):
                 condition=Q(campaign__isnull=True),
             ),
             models.Index(
+                fields=["address_key"],
+                name="message_erased",
+                condition=Q(subscriber__isnull=True, campaign__isnull=False),
+            ),
+            models.Index(fields=["id"], name="mail_newest", condition=Q(campaign__isnull=True)),
+            models.Index(
+                fields=["id"],
+                name="mail_cancelled",
+                condition=Q(campaign__isnull=True, status="cancelled"),
+            ),
+            models.Index(
+                fields=["stream", "id"], name="mail_of_stream", condition=Q(campaign__isnull=True)
+            ),
+            models.Index(
+                fields=["type", "id"], name="mail_of_type", condition=Q(campaign__isnull=True)
+            ),
+            models.Index(
+                fields=["provider", "id"],
+                name="mail_of_provider",
+                condition=Q(campaign__isnull=True),
+            ),
+            models.Index(
                 fields=["handoff"], name="message_in_handoff", condition=Q(status="sending")
             ),
             models.Index(

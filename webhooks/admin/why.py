@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest
@@ -76,11 +78,18 @@ def _story(facts: Facts) -> list[Step]:
     if facts.message is not None:
         steps.append(Step(facts.message.created_at, "Their mail was queued"))
         steps += [Step(*line) for line in inspecting.tries(facts.trace)]
-    steps += [
+    placed = list(zip(_times(steps), steps, strict=True))
+    told = [
         Step(each.event.occurred_at, each.label, each.tone, _detail(each.event), event=each.event)
         for each in facts.moments
     ]
-    return sorted(steps, key=lambda step: step.at)
+    placed += [(step.at, step) for step in told]
+    return [step for _, step in sorted(placed, key=lambda pair: pair[0])]
+
+
+def _times(steps: list[Step]) -> Iterator[datetime]:
+    """Yield where our own steps stand: in their order, even if two machines' clocks differ."""
+    return accumulate((step.at for step in steps), max)
 
 
 def _detail(event: Event) -> str:
