@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("campaigns", "0004_held"),
-        ("delivery", "0012_dead_letters"),
+        ("delivery", "0014_engaged_people"),
         ("subscribers", "0004_who_gets_no_mail"),
     ]
 
