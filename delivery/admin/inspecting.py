@@ -116,17 +116,25 @@ def _url(name: str, message: Message) -> str:
     return reverse(f"admin:delivery_mailmessage_{name}", args=[message.pk])
 
 
-def _promise(message: Message) -> tuple[str, str] | None:
-    """Return (sentence, tone) about the time its type promises; None for mail of no type."""
+class Promise(NamedTuple):
+    """The time within which a mail of this type should be with a provider, and if it was."""
+
+    label: str
+    tone: str
+    sentence: str
+
+
+def _promise(message: Message) -> Promise | None:
+    """Return the promise of a mail's type; None for mail of no type."""
     if message.type is None:
         return None
-    promised = message.type.deadline
-    took = (message.sent_at - began_at(message)) if message.sent_at else None
-    if took is None:
-        return f"a provider should have it within {span(promised)}", "quiet"
-    tone = "ok" if took <= promised else "bad"
-    kept = "kept" if took <= promised else "missed"
-    return f"{kept}: {span(took)} of {span(promised)}", tone
+    promised = span(message.type.deadline)
+    if message.sent_at is None:
+        return Promise("open", "quiet", f"a provider should have it within {promised}")
+    took = message.sent_at - began_at(message)
+    is_kept = took <= message.type.deadline
+    label, tone = ("kept", "ok") if is_kept else ("missed", "bad")
+    return Promise(label, tone, f"it took {span(took)} of {promised}")
 
 
 def began_at(message: Message) -> datetime:
