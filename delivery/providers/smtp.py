@@ -52,8 +52,9 @@ class SMTP(Provider):
     max_batch = 100
     default_batch = 20
     answers_one_by_one = True
-    # Connecting, greeting, TLS and signing in, twice if a kept connection is gone; then one mail.
-    longest_call_s = CONNECT_TIMEOUT_S + 10 * READ_TIMEOUT_S + FINAL_DOT_TIMEOUT_S
+    # Connecting, greeting, TLS and signing in, twice if a kept connection is gone; then one mail,
+    # of whose copies each may be slow, but not all of them.
+    longest_call_s = CONNECT_TIMEOUT_S + 11 * READ_TIMEOUT_S + FINAL_DOT_TIMEOUT_S
     events: ClassVar[EventsModule] = generic_events
     proved_by = "webhook_secrets"
     fields = (

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 import smtplib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -137,10 +138,14 @@ class Session:
         commands = ["RSET"] * self._is_dirty + [mail, *rcpts, "DATA"]
         copies, refused_copies = frozenset(rcpts[1:]), dict[str, str]()
         is_one_go = self._is_pipelining and not copies
+        patience_ends = time.monotonic() + 3 * READ_TIMEOUT_S
         self._is_dirty = True
         if is_one_go:
             self._say("\r\n".join(commands))
         for number, command in enumerate(commands, start=1):
+            if command in copies and time.monotonic() > patience_ends:
+                self._is_lost = True
+                raise Unavailable("The mail server took too long over the copies.")
             if not is_one_go:
                 self._say(command)
             code, text = self._hear(command)

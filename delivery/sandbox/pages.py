@@ -5,6 +5,7 @@ a page whose Content-Security-Policy says the same. Pictures load and links open
 that reading a message here does to the platform what a reader would.
 """
 
+import base64
 import json
 from datetime import datetime
 from html import escape
@@ -104,8 +105,20 @@ class Pages:
 
     async def body(self, request: web.Request) -> web.Response:
         """Return the HTML of a message by itself, harmless."""
-        html = '<base target="_blank">' + self._find(request)["html"]
+        data = self._find(request)
+        html = '<base target="_blank">' + self._with_pictures(data)
         return web.Response(text=html, content_type="text/html", headers=_headers(BODY_POLICY))
+
+    def _with_pictures(self, data: dict[str, Any]) -> str:
+        """Return the HTML with its inline pictures in it, as a reader shows them."""
+        html: str = data["html"]
+        for told in data["attachments"]:
+            kind, name = told["content_type"].partition(";")[0], told["content_id"]
+            if name and f"cid:{name}" in html and kind.startswith("image/"):
+                content = content_of(self._office, data["id"], told["sha256"])
+                picture = base64.b64encode(content).decode()
+                html = html.replace(f"cid:{name}", f"data:{escape(kind)};base64,{picture}")
+        return html
 
     async def file(self, request: web.Request) -> web.Response:
         """Return an attachment as a download, whatever its type says."""

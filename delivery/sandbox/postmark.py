@@ -130,7 +130,11 @@ def expand(shared: Shared, own: Own) -> Content:
         subject=own.get("Subject") or "",
         html=own.get("HtmlBody") or "",
         text=own.get("TextBody") or "",
-        headers={item["Name"]: item["Value"] for item in own.get("Headers") or []},
+        headers={
+            item["Name"]: item["Value"]
+            for item in own.get("Headers") or []
+            if item["Name"].lower() != "x-pm-keepid"
+        },
         metadata=own.get("Metadata") or {},
         cc=own.get("Cc") or "",
         attachments=own.get("Attachments") or [],

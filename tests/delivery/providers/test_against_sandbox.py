@@ -4,6 +4,7 @@ A mail goes out, arrives as it should be read, and what the sandbox then tells b
 believed, understood, and names our message and the provider's own.
 """
 
+import base64
 import hashlib
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from delivery.providers.base import (
     EventType,
     Forged,
     Provider,
+    Skeleton,
     Unavailable,
     Verdict,
     WebhookRequest,
@@ -243,6 +245,16 @@ def test_an_attachment_can_be_taken_from_the_inbox(both: Both) -> None:
     assert got.content == PDF.content
     assert got.headers["Content-Disposition"].startswith("attachment;")
     assert requests.get(f"{url}/files/1", timeout=10).status_code == 404
+
+
+def test_the_inbox_shows_a_picture_where_the_mail_does(both: Both) -> None:
+    html = Skeleton(('<p>Hello</p><img src="cid:logo@example.org">',))
+
+    list(both.provider.send(small([person(html=())], html=html, attachments=[LOGO])))
+
+    [mail] = both.sandbox.messages()
+    shown = requests.get(f"{both.sandbox.url}/messages/{mail['id']}/body", timeout=10).text
+    assert f'<img src="data:image/png;base64,{base64.b64encode(LOGO.content).decode()}">' in shown
 
 
 def test_a_batch_with_a_file_reaches_everybody(both: Both) -> None:

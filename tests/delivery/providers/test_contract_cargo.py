@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from delivery.providers import smtp_session
 from delivery.providers.base import (
     Address,
     Attachment,
@@ -13,6 +14,7 @@ from delivery.providers.base import (
     Recipient,
     Result,
     Skeleton,
+    Unavailable,
     Verdict,
 )
 from tests.delivery.providers import wire
@@ -240,6 +242,17 @@ def test_nobody_gets_a_mail_whose_main_recipient_smtp_refuses(extensions: list[s
         assert results[0].fault is Fault.ADDRESS
         assert [taken.recipients for taken in server.taken] == [["ana1@example.com"]]
         assert server.verbs.count("DATA") == 1
+
+
+def test_a_server_that_dawdles_over_the_copies_has_taken_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(smtp_session, "READ_TIMEOUT_S", 0.0)
+    with wire.smtp_server() as server, pytest.raises(Unavailable) as raised:
+        send(SmtpModel(server), mail([alone(cc=[Address("dan@example.com")])]))
+
+    assert "copies" in str(raised.value)
+    assert "DATA" not in server.verbs
 
 
 @pytest.mark.parametrize(
