@@ -36,6 +36,7 @@ from delivery.providers.connections import kept
 from delivery.providers.files import ReadyFile
 from delivery.providers.outcomes import Outcome, result_of, same_for_all
 from delivery.providers.planning import Call, Limits, plan
+from delivery.providers.uploading import MOST_S, PatientAdapter
 from delivery.providers.vetting import vet
 
 TIMEOUT = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
@@ -80,6 +81,8 @@ class OneRequest(PositionalAnswers):
     def create_session(self) -> Any:
         session = super().create_session()  # type: ignore[misc]  # Of the backend it is mixed into.
         session.max_redirects = 0
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, PatientAdapter())
         return session
 
 
@@ -114,6 +117,7 @@ class AnymailProvider(Provider):
     """A provider with an HTTP API. Subclasses say how a batch becomes one request."""
 
     limits: ClassVar[Limits]
+    longest_call_s = CONNECT_TIMEOUT_S + READ_TIMEOUT_S + 2 * MOST_S
 
     @abstractmethod
     def _backend(self) -> Backend:

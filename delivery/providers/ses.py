@@ -46,7 +46,8 @@ from delivery.providers.cargo import METADATA_KEY
 from delivery.providers.mime import MimeSkeleton, encode_words
 from delivery.providers.outcomes import Outcome
 from delivery.providers.planning import Limits
-from delivery.providers.ses_client import client_params, session
+from delivery.providers.ses_client import client_params, patient, session
+from delivery.providers.uploading import LARGE
 from delivery.providers.wording import clip
 
 _MAX_HEADER = 995
@@ -129,6 +130,18 @@ class _Backend(PositionalAnswers, amazon_ses.EmailBackend):  # type: ignore[misc
         if self.client is None:
             self.client = session.client(self.client_params)
         return False
+
+    def post_to_esp(self, payload: Any, message: AnymailMessage) -> Any:
+        """Send, a large mail through a client of its own that waits for it to leave."""
+        size = len(getattr(message, "raw", b"")) * 4 // 3
+        if size <= LARGE:
+            return super().post_to_esp(payload, message)
+        usual, self.client = self.client, session.client(patient(self.client_params, size))
+        try:
+            return super().post_to_esp(payload, message)
+        finally:
+            self.client.close()
+            self.client = usual
 
     def build_message_payload(self, message: AnymailMessage, defaults: dict[str, Any]) -> Any:
         if hasattr(message, "entry_tags"):

@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 
 from delivery.providers.base import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Account
+from delivery.providers.uploading import extra_s
 
 
 def client_params(account: Account) -> dict[str, Any]:
@@ -30,6 +31,15 @@ def client_params(account: Account) -> dict[str, Any]:
         "endpoint_url": account["endpoint_url"] or None,
         "config": config,
     }
+
+
+def patient(params: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """Return the options of a client for a call of so many bytes."""
+    longer = Config(
+        connect_timeout=CONNECT_TIMEOUT_S + extra_s(size),
+        read_timeout=READ_TIMEOUT_S + extra_s(size),
+    )
+    return {**params, "config": params["config"].merge(longer)}
 
 
 class _Session:

@@ -38,6 +38,7 @@ from delivery.providers.smtp_session import (
     Session,
     Stale,
 )
+from delivery.providers.uploading import MOST_S
 from delivery.providers.vetting import vet
 
 SECURITIES = {"none", "starttls", "tls"}
@@ -54,7 +55,7 @@ class SMTP(Provider):
     answers_one_by_one = True
     # Connecting, greeting, TLS and signing in, twice if a kept connection is gone; then one mail,
     # of whose copies each may be slow, but not all of them.
-    longest_call_s = CONNECT_TIMEOUT_S + 11 * READ_TIMEOUT_S + FINAL_DOT_TIMEOUT_S
+    longest_call_s = CONNECT_TIMEOUT_S + 11 * READ_TIMEOUT_S + FINAL_DOT_TIMEOUT_S + MOST_S
     events: ClassVar[EventsModule] = generic_events
     proved_by = "webhook_secrets"
     fields = (

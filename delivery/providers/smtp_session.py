@@ -46,6 +46,7 @@ from delivery.providers.smtp_opening import (
     size_limit,
     words_of,
 )
+from delivery.providers.uploading import extra_s
 
 FINAL_DOT_TIMEOUT_S: float = settings.FINAL_DOT_TIMEOUT_S
 _OK, _WILL_FORWARD, _GO_ON = 250, 251, 354
@@ -173,7 +174,7 @@ class Session:
         if b"\r\n." in data:
             data = data.replace(b"\r\n.", b"\r\n..")
         try:
-            self._set_timeout(FINAL_DOT_TIMEOUT_S)
+            self._set_timeout(FINAL_DOT_TIMEOUT_S + extra_s(len(data)))
             self._smtp.send(data + b".\r\n")
             answer = read_reply(self._smtp)
             self._set_timeout(READ_TIMEOUT_S)

@@ -490,3 +490,15 @@ def test_a_mail_just_below_the_limit_goes(kind: str) -> None:
 
         assert result.verdict is Verdict.ACCEPTED
         assert [len(file.content) for file in only_letter(esp).files] == [size]
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_large_mail_is_given_the_time_that_a_slow_line_takes(http_esp: Esp) -> None:
+    large = Attachment("a.bin", "a/b", bytes(6_000_000))
+    send(http_esp, mail())  # So that there is a connection with the shorter time-out.
+    http_esp.server.pause_s = 0.02
+
+    [result] = send(http_esp, mail(attachments=[large]))
+
+    assert result.verdict is Verdict.ACCEPTED
+    assert [len(file.content) for file in http_esp.letters()[-1].files] == [6_000_000]

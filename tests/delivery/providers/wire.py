@@ -5,6 +5,7 @@ import ssl
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,6 +90,8 @@ class HttpServer:
     answers: list[Answer] = field(default_factory=lambda: [says(200)])
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
+    pause_s: float = 0.0
+    """Between two pieces of 64 kB that are read of a body: a slow line."""
 
     @property
     def url(self) -> str:
@@ -102,14 +105,14 @@ class HttpServer:
         """Serve one connection."""
         self.connections += 1
         with connection, connection.makefile("rb") as lines:
-            while request := _read_request(lines):
+            while request := _read_request(lines, self.pause_s):
                 self.requests.append(request)
                 answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
                 if not answer(connection, request):
                     return
 
 
-def _read_request(lines: Any) -> Request | None:
+def _read_request(lines: Any, pause_s: float) -> Request | None:
     first = lines.readline().decode()
     if not first:
         return None
@@ -117,8 +120,12 @@ def _read_request(lines: Any) -> Request | None:
     while line := lines.readline().strip().decode():
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    body = lines.read(int(headers.get("content-length", 0)))
-    return Request(first.split(" ")[1], headers, body)
+    missing, pieces = int(headers.get("content-length", 0)), []
+    while missing and (piece := lines.read(min(missing, 65_536))):
+        pieces.append(piece)
+        missing -= len(piece)
+        time.sleep(pause_s)
+    return Request(first.split(" ")[1], headers, b"".join(pieces))
 
 
 # --- The SMTP server ----------------------------------------------------------------------
