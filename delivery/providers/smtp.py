@@ -1,7 +1,8 @@
 """Any SMTP server: one message after the other on a kept connection.
 
-The answers come one by one, so a crash leaves in doubt the message under way and those answered
-in the moment before (`journaling.RECORD_EACH_S`); the others of a hand-off are known.
+The answers come one by one, and what was answered is known after a crash but for the last moment
+(`journaling.RECORD_EACH_S`). The rest of the hand-off is in doubt: what was under way, and what was
+not tried yet, which nobody can tell from it.
 """
 
 from __future__ import annotations

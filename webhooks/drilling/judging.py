@@ -57,6 +57,11 @@ class Outcome:
     seconds: float
     problems: tuple[str, ...] = ()
 
+    @classmethod
+    def stuck(cls, scenario: str, kind: str, why: str) -> Outcome:
+        """Return the row of a scenario that could not be played to its end."""
+        return cls(scenario, kind, *([0] * 10), seconds=0.0, problems=(why,))
+
     @property
     def is_good(self) -> bool:
         """Say whether all that is promised was kept."""
@@ -96,9 +101,11 @@ class Run:
             yield number
 
     def wait_for_one_of(self, names: Sequence[str]) -> None:
-        """Wait until one of these processes is at work, not only starting. Raises Stuck."""
+        """Wait until one of these is at work, not only starting, or all is done. Raises Stuck."""
         at_work = self.stage.spoken
-        self.stage.until(lambda: not at_work.isdisjoint(names), "Nobody gets to work.")
+        self.stage.until(
+            lambda: not at_work.isdisjoint(names) or self.is_over(), "Nobody gets to work."
+        )
 
     def kill(self, name: str, calls: int = 1) -> None:
         """Kill a process that may have so many calls under way, and start it again."""

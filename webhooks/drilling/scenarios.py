@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from delivery.crashing import POINTS
 from webhooks.drilling.judging import Outcome, Run
-from webhooks.drilling.stage import Stage
+from webhooks.drilling.stage import Stage, Stuck
 
 Play = Callable[[Stage, str], Iterator[Outcome]]
 SENDERS = 2
@@ -247,7 +247,10 @@ def play(stage: Stage, names: Sequence[str]) -> Iterator[Outcome]:
     """Go through scenarios; yield each row when it is known."""
     for name in names:
         for kind in stage.plan.kinds if name in _WITH_EACH else stage.plan.kinds[:1]:
-            yield from SCENARIOS[name](stage, kind)
+            try:
+                yield from SCENARIOS[name](stage, kind)
+            except Stuck as stuck:
+                yield Outcome.stuck(name, kind, str(stuck))
             stage.clear()
 
 
@@ -271,6 +274,8 @@ def _kill_at_random(run: Run, names: Sequence[str], count: int, calls: int = 1) 
     dice = run.stage.dice
     for _ in run.steps(count):
         run.wait_for_one_of(names)
+        if run.is_over():
+            return
         time.sleep(dice.uniform(0, 2 * SLOW_S))
         run.kill(dice.choice([name for name in names if name in run.stage.spoken]), calls)
 
