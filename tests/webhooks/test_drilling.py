@@ -83,6 +83,14 @@ def test_a_drill_without_a_single_campaign_is_no_proof():
     assert not showing.Table(Written(), no_style()).end()
 
 
+def test_a_scenario_that_came_to_no_end_is_not_good():
+    table = showing.Table(Written(), no_style())
+    table.row(GOOD)
+    table.row(Outcome.stuck("kills", "smtp", "Nobody gets to work."))
+
+    assert not table.end()
+
+
 class Written(StringIO):
     """What a command writes to: each call is a line."""
 

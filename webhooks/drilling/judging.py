@@ -37,30 +37,30 @@ class Outcome:
 
     scenario: str
     kind: str
-    people: int
-    accepted: int
+    people: int = 0
+    accepted: int = 0
     """Different people whom the providers accepted mail for."""
-    lost: int
+    lost: int = 0
     """In no inbox, and not said to be in doubt."""
-    doubled: int
+    doubled: int = 0
     """People with more than one mail."""
-    doubt: int
+    doubt: int = 0
     """In doubt when the campaign was over."""
-    bound: int
+    bound: int = 0
     """How many the scenario may leave in doubt: one call for each kill or fault that hits one."""
-    settled: int
-    left: int
+    settled: int = 0
+    left: int = 0
     """Still in doubt when everything was heard."""
-    left_out: int
+    left_out: int = 0
     """Of these, how many are in no inbox: for them the doubt is right."""
-    kills: int
-    seconds: float
+    kills: int = 0
+    seconds: float = 0.0
     problems: tuple[str, ...] = ()
 
     @classmethod
     def stuck(cls, scenario: str, kind: str, why: str) -> Outcome:
         """Return the row of a scenario that could not be played to its end."""
-        return cls(scenario, kind, *([0] * 10), seconds=0.0, problems=(why,))
+        return cls(scenario, kind, problems=(why,))
 
     @property
     def is_good(self) -> bool:
