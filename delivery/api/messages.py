@@ -15,7 +15,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from delivery import accepting, tasks
+from delivery import accepting, tasks, tracing
 from delivery.models import Handoff, Mail, Message, Stream, message_of
 from emailplatform.api import Audited, NewestFirst
 from emailplatform.celery import nudge
@@ -149,8 +149,8 @@ class MessageViewSet(
 
     def told(self, mail: Mail) -> dict[str, Any]:
         """Return everything about one mail."""
-        handoff = mail.message.handoff
-        calls = [handoff] if handoff else []
+        tries = tracing.trace(mail.message).tries
+        calls = [each.handoff for each in tries if each.handoff]
         return {
             **self.get_serializer(mail).data,
             "calls": AttemptSerializer(calls, many=True).data,

@@ -148,6 +148,8 @@ def test_every_try_is_told_with_its_reason(admin_client):
     assert "Try 1 of 2: Not taken by Alpha" in shown
     assert "503: down" in shown
     assert "Try 2 of 2: Accepted by Alpha" in shown
+    calls = Api().get(f"email/messages/{message.token}/").data["calls"]
+    assert [each["status"] for each in calls] == ["refused", "done"]
 
 
 def test_a_kept_and_a_missed_promise_are_told_apart(admin_client):

@@ -355,6 +355,7 @@ def test_the_page_tells_every_try_why_it_went_that_way_and_every_event(ana, admi
         "Why this way: ",
         "Opened by a machine",
         "takes them in",
+        "As it was known at that moment",
     ):
         assert part in shown
     order = [shown.index(part) for part in ("was launched", "was queued", "Try 1", "Try 2")]

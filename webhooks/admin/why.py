@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from campaigns.models import Campaign
 from delivery.admin import inspecting
+from delivery.admin.reasons import decision_of
 from delivery.models import Handoff
 from emailplatform.errors import DomainError
 from webhooks import explaining
@@ -54,13 +55,14 @@ def context(request: HttpRequest) -> dict[str, Any]:
     except DomainError as error:
         return {**shown, "title": TITLE, "error": str(error)}
     facts = found.facts
-    title = f"{facts.who} and “{campaign}”"
+    way = next((each.handoff for each in reversed(facts.trace.tries) if each.handoff), None)
     return {
         **shown,
-        "title": title,
+        "title": f"{facts.who} and “{campaign}”",
         "verdict": found.verdict,
         "facts": facts,
         "story": _story(facts),
+        "decision": decision_of(way) if way else None,
     }
 
 
