@@ -189,6 +189,7 @@ def resend(message: Message, now: datetime) -> Message:
             mailbox=message.mailbox,
             type_id=message.type_id,
             due_at=now,
+            wanted_at=now,
             expires_at=now + lifetime,
         )
         files = list(mail.attachments.all())
@@ -248,6 +249,7 @@ def _message(wish: Wish, now: datetime) -> Message:
         type=wish.type,
         status=Message.Status.QUEUED,
         due_at=due_at,
+        wanted_at=due_at,
         expires_at=expires_at,
     )
 

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, reputing, resending, ruling, sending, telling
+from delivery import expanding, reputing, resending, ruling, sending, telling, watching
 from delivery.models import Handoff, Message, Stream, Worker
 
 TICK_S = settings.TICK_S
@@ -76,3 +76,9 @@ def stamp_queued() -> None:
 def rate_accounts() -> None:
     """Compute every account's reputation."""
     reputing.rate_accounts(timezone.now())
+
+
+@shared_task(expires=15)
+def watch() -> None:
+    """Look for late mail and everything else that operators should know of."""
+    watching.watch(timezone.now())

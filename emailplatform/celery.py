@@ -30,6 +30,7 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
         timedelta(seconds=2),
     ),
     "Recover hand-offs of dead workers": ("delivery.tasks.sweep", timedelta(seconds=15)),
+    "Look for late mail and what else is wrong": ("delivery.tasks.watch", timedelta(seconds=15)),
     "Tell operators what is wrong": ("delivery.tasks.tell_operators", timedelta(seconds=10)),
     "Apply events from providers": ("webhooks.tasks.apply_events", timedelta(seconds=2)),
     "Settle messages in doubt": ("webhooks.tasks.settle_doubts", timedelta(seconds=30)),

@@ -65,7 +65,14 @@ def groups() -> list[Group]:
                 Entry("Suppressions", "block", "subscribers.suppression"),
             ],
         ),
-        Group("Transactional", [Entry("Messages", "forward_to_inbox", "delivery.mailmessage")]),
+        Group(
+            "Transactional",
+            [
+                Entry("Messages", "forward_to_inbox", "delivery.mailmessage"),
+                Entry("Message types", "timer", "delivery.messagetype"),
+                Entry("Late mail", "running_with_errors", "delivery.slabreach"),
+            ],
+        ),
         Group(
             "Delivery",
             [

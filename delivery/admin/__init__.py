@@ -5,7 +5,9 @@ from delivery.admin import (  # noqa: F401
     campaigns,
     dead_letters,
     handoffs,
+    late_mail,
     mails,
     messages,
     providers,
+    types,
 )

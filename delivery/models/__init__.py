@@ -11,6 +11,7 @@ from delivery.models.health import CircuitChange, ProviderReputation
 from delivery.models.limits import DailyCount, LaneState, Worker
 from delivery.models.mails import Attachment, Mail, MailMessage, Submission
 from delivery.models.messages import Handoff, Message, message_of, token_of
+from delivery.models.promises import SlaBreach, SlaMark, SlaStat
 from delivery.models.rules import RoutingRule, Stamping, Tier, covers
 from delivery.models.streams import Stream
 from delivery.models.types import MessageType
@@ -34,6 +35,9 @@ __all__ = [
     "ProviderAccount",
     "ProviderReputation",
     "RoutingRule",
+    "SlaBreach",
+    "SlaMark",
+    "SlaStat",
     "Stamping",
     "Stream",
     "Submission",

@@ -120,6 +120,8 @@ class Message(StatefulModel):
     type = models.ForeignKey(MessageType, models.SET_NULL, null=True, db_index=False)
     status = models.CharField(max_length=20, choices=Status, db_default=Status.QUEUED)
     due_at = models.DateTimeField(db_default=Now())
+    wanted_at = models.DateTimeField(null=True, blank=True)
+    """From when on it should be on its way; unlike `due_at` it never moves. Of single mail."""
     expires_at = models.DateTimeField(null=True, blank=True)
     """Not sent later than this."""
     attempts = models.PositiveSmallIntegerField(db_default=0)
@@ -216,6 +218,11 @@ class Message(StatefulModel):
                 fields=["campaign", "status", "id"],
                 name="message_problem",
                 condition=Q(status__in=["failed", "unknown", "skipped", "expired"]),
+            ),
+            models.Index(
+                fields=["type", "wanted_at"],
+                name="mail_promised",
+                condition=Q(type__isnull=False),
             ),
             models.Index(
                 fields=["-id"],

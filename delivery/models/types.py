@@ -40,6 +40,11 @@ class MessageType(models.Model):
                 name="message_type_expires_after_its_deadline",
                 violation_error_message="It cannot expire before its deadline.",
             ),
+            models.CheckConstraint(
+                condition=models.Q(alert_after__gte=models.F("deadline")),
+                name="message_type_alerts_after_its_deadline",
+                violation_error_message="Operators cannot be told before the deadline is over.",
+            ),
         ]
 
     def __str__(self) -> str:

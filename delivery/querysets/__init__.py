@@ -17,6 +17,7 @@ from delivery.querysets.limits import (
     WorkerQuerySet,
 )
 from delivery.querysets.messages import STOPPING, MessageQuerySet
+from delivery.querysets.promises import SlaBreachQuerySet, SlaStatQuerySet, Stuck, Waiting
 from delivery.querysets.rows import Claimed, Outcome
 from delivery.querysets.rules import ENGAGED_FOR, NEW_FOR, NO_STAMP, RoutingRuleQuerySet, Stamp
 from delivery.querysets.stats import CampaignStatQuerySet
@@ -42,6 +43,10 @@ __all__ = [
     "Quota",
     "QuotaUsed",
     "RoutingRuleQuerySet",
+    "SlaBreachQuerySet",
+    "SlaStatQuerySet",
     "Stamp",
+    "Stuck",
+    "Waiting",
     "WorkerQuerySet",
 ]

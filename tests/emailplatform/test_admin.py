@@ -273,7 +273,9 @@ def test_the_list_of_people_counts_nothing_and_needs_few_queries(admin_client):
         answer = admin_client.get(PEOPLE)
 
     assert answer.status_code == 200
-    counting = [each["sql"] for each in queries if "COUNT(" in each["sql"].upper()]
+    # The menu's badges count as well, but only so far.
+    whole = [each["sql"].upper() for each in queries if "LIMIT" not in each["sql"]]
+    counting = [sql for sql in whole if "COUNT(" in sql]
     assert counting == []
     assert len(queries) <= 12
 

@@ -33,7 +33,7 @@ _MESSAGES = "admin:delivery_message_changelist"
 _REQUESTS = "admin:webhooks_rawrequest_changelist"
 _MOST_COUNTED = 1000
 _MOST_ALERTS = 8
-_SAID_BELOW = (alerting.PROVIDER, alerting.CAMPAIGN, alerting.DEAD_LETTERS)
+_SAID_BELOW = (alerting.PROVIDER, alerting.BREAKER, alerting.CAMPAIGN, alerting.DEAD_LETTERS)
 
 
 class Attention(NamedTuple):

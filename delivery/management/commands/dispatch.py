@@ -12,12 +12,13 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, reputing, resending, ruling, sending, telling
+from delivery import expanding, reputing, resending, ruling, sending, telling, watching
 from delivery.attending import here
 from delivery.models import Handoff, Message, Worker
 
 _SLICE_S = 2.0
 _RATE_EVERY_S = 300.0
+_WATCH_EVERY_S = 15.0
 _PAUSE_S = 1.0
 """Between two tries when the database is away."""
 
@@ -26,6 +27,7 @@ class Command(BaseCommand):
     help = "Start, expand, send and finish campaigns without Celery, until stopped (Ctrl-C)."
 
     _rated_at = float("-inf")
+    _watched_at = float("-inf")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="Stop when nothing is due.")
@@ -68,5 +70,12 @@ class Command(BaseCommand):
         Message.objects.expire(timezone.now())
         Worker.objects.forget_dead()
         expanding.finish_done(timezone.now())
-        telling.tell(timezone.now())
+        self._look_after()
         return sent
+
+    def _look_after(self) -> None:
+        """Raise the alerts of what is wrong, and tell operators."""
+        if time.monotonic() - self._watched_at > _WATCH_EVERY_S:
+            self._watched_at = time.monotonic()
+            watching.watch(timezone.now())
+        telling.tell(timezone.now())
