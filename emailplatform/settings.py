@@ -291,6 +291,8 @@ WEBHOOK_WINDOWS = {
 
 SNS repeats a message for up to an hour under its first timestamp, hence 65. Postmark signs nothing.
 """
+GEOIP_FILE = env.text("GEOIP_FILE", "")
+"""A country or city database in MaxMind's format: where somebody opened or clicked."""
 WEBHOOK_RATE = env.whole("WEBHOOK_RATE", 120_000)
 """Proved webhooks per minute from one address; more get 429. 0: no limit."""
 

@@ -116,7 +116,7 @@ def message(campaign: Campaign, person: Subscriber | None = None, **fields: Any)
     )
 
 
-def handoff(campaign: Campaign, provider: ProviderAccount, **fields: Any) -> Handoff:
+def handoff(campaign: Campaign | None, provider: ProviderAccount, **fields: Any) -> Handoff:
     defaults = {
         "stream": "marketing",
         "mailbox": "gmail",

@@ -13,20 +13,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import psycopg
 from django.db import OperationalError, connection, transaction
 
-from delivery import counting
-from delivery.models import ProviderAccount, message_of
 from delivery.providers.base import Event as Heard
-from delivery.providers.base import EventType, Unparsable
-from subscribers.models import Suppression
-from webhooks import leaving
-from webhooks.marks import COMPLAINTS
-from webhooks.models import Event, RawRequest, WebhookCount
-from webhooks.querysets import LOCK_TIMEOUT_MS, Arrival, Consequence, Outcome
+from delivery.providers.base import Unparsable
+from webhooks.concluding import Applied, apply_events, arrival
+from webhooks.models import RawRequest, WebhookCount
+from webhooks.querysets import LOCK_TIMEOUT_MS, Arrival, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +33,11 @@ RETRY_AFTER = timedelta(seconds=30)
 WAIT_MOST = timedelta(hours=24)
 """How long an event waits for a message we do not have."""
 WAIT_FIRST = timedelta(seconds=30)
+MOST_TRACEBACK = 8000
+"""Characters that are kept, the end: that is where it says what."""
 
-
-class Applied(NamedTuple):
-    """What was not simply applied, as numbers of events by raw request."""
-
-    held: dict[int, int]
-    """They wait for messages that are not here yet."""
-    unmatched: dict[int, int]
-    """They name messages that this account was not given, or other people's addresses."""
+Tally = Counter[tuple[int, str, datetime]]
+"""(account, outcome, hour) -> how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +63,9 @@ def apply_pending(limit: int, now: datetime) -> int:
             _be_modest()
             requests = RawRequest.objects.take(limit, BATCH_BYTES, now)
             if requests:
-                outcomes = _apply(requests, now)
-                _count(requests, outcomes)
+                tally: Tally = Counter()
+                outcomes = _apply(requests, now, tally)
+                _count(requests, outcomes, tally)
                 RawRequest.objects.finish(outcomes, now)
     except OperationalError as error:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
@@ -89,23 +81,24 @@ def _be_modest() -> None:
         cursor.execute("SET LOCAL synchronous_commit = off")
 
 
-def _apply(requests: Sequence[RawRequest], now: datetime) -> list[Outcome]:
+def _apply(requests: Sequence[RawRequest], now: datetime, tally: Tally) -> list[Outcome]:
     """Apply all the requests, or those halves of them which can be."""
     try:
         with transaction.atomic():
             readings = [_read(request) for request in requests]
             applied = apply_events(_arrivals(readings, now), now)
-            return [_outcome(reading, applied, now) for reading in readings]
+        _note(applied, now, tally)
+        return [_outcome(reading, applied, now) for reading in readings]
     except OperationalError:
         raise  # The database's trouble, not that of any request.
     except Exception as error:  # noqa: BLE001 (what it is does not matter: nobody else may suffer)
         if len(requests) == 1:
-            return [_failure(requests[0], error, now)]
+            return [_failure(requests[0], error, now, tally)]
         middle = len(requests) // 2
         return [
             outcome
             for half in (requests[:middle], requests[middle:])
-            for outcome in _apply(half, now)
+            for outcome in _apply(half, now, tally)
         ]
 
 
@@ -124,28 +117,7 @@ def _arrivals(readings: Iterable[_Reading], now: datetime) -> Iterator[Arrival]:
         wanted = request.account.heard_types
         for event in reading.events:
             if event.type in wanted:
-                yield _arrival(event, request.account_id, request.pk, may_wait)
-
-
-def _arrival(event: Heard, account: int | None, request: int | None, may_wait: bool) -> Arrival:
-    """Return the row of an event; what has a limit in the table is clipped."""
-    return Arrival(
-        request,
-        may_wait,
-        account,
-        event.dedupe_key,
-        event.type,
-        event.occurred_at,
-        message_of(event.message_id) or None,
-        event.recipient[:320],
-        event.provider_message_id[:200],
-        event.url,
-        event.ip or None,
-        event.user_agent[:500],
-        event.is_machine,
-        event.bounce_class or ("unknown" if event.type == EventType.BOUNCED else ""),
-        event.reason[:500],
-    )
+                yield arrival(event, request.account_id, request.pk, may_wait)
 
 
 def _outcome(reading: _Reading, applied: Applied, now: datetime) -> Outcome:
@@ -162,93 +134,90 @@ def _outcome(reading: _Reading, applied: Applied, now: datetime) -> Outcome:
 
 def _strange(request: RawRequest, applied: Applied) -> list[str]:
     """Return a sentence about events that were stored and believed by no message."""
-    number = applied.unmatched.get(request.pk, 0)
-    if not number:
-        return []
-    logger.warning("Webhook %s: %s events name messages of others", request.pk, number)
-    return [f"Unmatched events: {number}. They name messages that this account was not given."]
+    notes = []
+    if number := applied.foreign.get(request.pk, 0):
+        logger.warning("Webhook %s: %s events name messages of others", request.pk, number)
+        notes.append(
+            f"Unmatched events: {number}. They name messages that this account was not given."
+        )
+    if number := applied.orphans.get(request.pk, 0):
+        notes.append(f"Orphans: {number}. They name messages that never came.")
+    return notes
 
 
-def _failure(request: RawRequest, error: Exception, now: datetime) -> Outcome:
+def _failure(request: RawRequest, error: Exception, now: datetime, tally: Tally) -> Outcome:
     logger.error("Webhook %s could not be applied: %s", request.pk, type(error).__name__)
-    reason = "".join(traceback.format_exception_only(error)).strip()[:1000]
-    status = RawRequest.Status
-    if request.attempts + 1 >= TRIES:
-        return Outcome(request.pk, status.FAILED, reason, failures=1)
-    due_at = now + RETRY_AFTER * 2**request.attempts
-    return Outcome(request.pk, status.PENDING, reason, due_at, failures=1)
+    reason, status = _words(error), RawRequest.Status
+    if request.attempts + 1 < TRIES:
+        due_at = now + RETRY_AFTER * 2**request.attempts
+        return Outcome(request.pk, status.PENDING, reason, due_at, 1, _traceback(error))
+    try:
+        events = _read(request).events
+    except Exception:  # noqa: BLE001 (it cannot even be read: then `error` says why)
+        events = []
+    if len(events) > 1:
+        bad = _sift(request, events, now, tally)
+        if bad:
+            error = bad[0]
+            reason = f"{len(bad)} of {len(events)} events could not be applied. {_words(error)}"
+    return Outcome(request.pk, status.FAILED, reason[:1000], None, 1, _traceback(error))
 
 
-def _count(requests: Sequence[RawRequest], outcomes: Sequence[Outcome]) -> None:
-    """Count what was looked at for the first time, by account, outcome and the hour it came."""
-    unparsable = {each.id for each in outcomes if each.status == RawRequest.Status.UNPARSABLE}
-    kinds = WebhookCount.Outcome
-    counts: Counter[tuple[int, str, datetime]] = Counter()
+def _sift(
+    request: RawRequest, events: Sequence[Heard], now: datetime, tally: Tally
+) -> list[Exception]:
+    """Apply those events of a request which can be; return what is wrong with the others."""
+    try:
+        with transaction.atomic():
+            rows = [arrival(each, request.account_id, request.pk, False) for each in events]
+            applied = apply_events(rows, now)
+        _note(applied, now, tally)
+    except OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001 (see _apply)
+        if len(events) == 1:
+            return [error]
+        middle = len(events) // 2
+        halves = (events[:middle], events[middle:])
+        return [each for half in halves for each in _sift(request, half, now, tally)]
+    return []
+
+
+def _words(error: Exception) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()[:1000]
+
+
+def _traceback(error: Exception) -> str:
+    """Return where it happened. PostgreSQL keeps no NUL."""
+    lines = "".join(traceback.format_exception(error))
+    return lines.replace("\0", "")[-MOST_TRACEBACK:]
+
+
+# --- Counting ----------------------------------------------------------------------------
+
+
+def _note(applied: Applied, now: datetime, tally: Tally) -> None:
+    hour, kinds = _hour(now), WebhookCount.Outcome
+    for taken in applied.taken:
+        tally[taken.account, kinds.EVENTS, hour] += taken.told
+        tally[taken.account, kinds.NEW, hour] += taken.new
+
+
+def _count(requests: Sequence[RawRequest], outcomes: Sequence[Outcome], tally: Tally) -> None:
+    """Count what was looked at for the first time by the hour it came, what became of it by now."""
+    ends = {each.id: each.status for each in outcomes}
+    status, kinds = RawRequest.Status, WebhookCount.Outcome
     for request in requests:
+        account, came, end = request.account_id, _hour(request.received_at), ends[request.pk]
         if request.is_new:
-            hour = request.received_at.replace(minute=0, second=0, microsecond=0)
-            counts[request.account_id, kinds.LATE if request.is_late else kinds.STORED, hour] += 1
-            if request.pk in unparsable:
-                counts[request.account_id, kinds.UNPARSABLE, hour] += 1
-    for (account, outcome, hour), number in sorted(counts.items()):
-        WebhookCount.objects.add(account, outcome, hour, number)
+            tally[account, kinds.LATE if request.is_late else kinds.STORED, came] += 1
+            tally[account, kinds.UNPARSABLE, came] += end == status.UNPARSABLE
+        tally[account, kinds.APPLIED, came] += end == status.APPLIED
+        tally[account, kinds.FAILED, came] += end == status.FAILED
+    for (account, outcome, hour), number in sorted(tally.items()):
+        if number:
+            WebhookCount.objects.add(account, outcome, hour, number)
 
 
-# --- Events ------------------------------------------------------------------------------
-
-
-def apply_own(event: Heard, now: datetime) -> None:
-    """Apply an event that we saw ourselves, in the caller's transaction."""
-    apply_events([_arrival(event, account=None, request=None, may_wait=False)], now)
-
-
-def apply_events(arrivals: Iterable[Arrival], now: datetime) -> Applied:
-    """Take in events and everything they mean; return how many must wait or were not believed.
-
-    Only what is new has an effect. Counters come last: their rows are everybody's.
-    """
-    Event.objects.arrive(arrivals)
-    held, unmatched = Event.objects.hold_back(), {}
-    if Event.objects.take_in():
-        unmatched = Event.objects.unmatched()
-        deltas = Event.objects.mark_messages()
-        Event.objects.note_engagement()
-        Event.objects.count_soft_bounces()
-        if consequences := Event.objects.consequences():
-            _end_mail(consequences, now)
-        counting.add(deltas)
-    return Applied(held, unmatched)
-
-
-def settle_doubts() -> None:
-    """Settle messages that came into doubt after their events had come."""
-    with transaction.atomic():
-        counting.add(Event.objects.settle_doubts())
-
-
-# --- People ------------------------------------------------------------------------------
-
-
-def _end_mail(consequences: Sequence[Consequence], now: datetime) -> None:
-    """Suppress addresses that bounced or complained; let people leave who want to.
-
-    Complaints go first: of two reasons in one batch the graver one stays.
-    """
-    reasons = Suppression.Reason
-    complained = [each for each in consequences if each.type in COMPLAINTS]
-    left = [each for each in consequences if each.type == EventType.UNSUBSCRIBED]
-    bounced = [each for each in consequences if each not in complained and each not in left]
-    names = dict(ProviderAccount.objects.values_list("pk", "name"))
-    for reason, group in ((reasons.COMPLAINED, complained), (reasons.BOUNCED, bounced)):
-        if group:
-            rows = [(each.address_key, reason, _source(each, names)) for each in group]
-            Suppression.objects.suppress_many(rows, now)
-    if left:
-        leaving.leave_many(left, now)
-
-
-def _source(consequence: Consequence, names: dict[int, str]) -> str:
-    """Return where a suppression came from, in words without any address: it stays for ever."""
-    who = names.get(consequence.account or 0, "Somebody")
-    about = f" about campaign {consequence.campaign}" if consequence.campaign else ""
-    return f"{who} reported it{about}"[:200]
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)

@@ -45,6 +45,8 @@ class RawRequest(StatefulModel):
     attempts = models.PositiveSmallIntegerField(db_default=0)
     applied_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True, db_default="")
+    traceback = models.TextField(blank=True, db_default="")
+    """Where our code failed with it."""
 
     objects = RawRequestQuerySet.as_manager()
 
@@ -56,6 +58,11 @@ class RawRequest(StatefulModel):
         indexes = [
             models.Index(
                 fields=["due_at", "id"], name="raw_request_due", condition=Q(status="pending")
+            ),
+            models.Index(
+                fields=["-id"],
+                name="raw_request_dead",
+                condition=Q(status__in=["failed", "unparsable"]),
             ),
         ]
 
@@ -81,6 +88,15 @@ class RawRequest(StatefulModel):
 class Event(models.Model):
     """One thing that happened to one message, in our words; told twice, stored once."""
 
+    class Standing(models.TextChoices):
+        """What it is to the message that it names."""
+
+        OWN = "", "About our mail"
+        COPY = "copy", "About a copy"
+        ORPHAN = "orphan", "Orphan: we have no such mail"
+        FOREIGN = "foreign", "About mail of others"
+        UNNAMED = "unnamed", "Names no mail of ours"
+
     account = models.ForeignKey(ProviderAccount, models.CASCADE, null=True, db_index=False)
     """NULL for what we saw ourselves: an unsubscribe page, later our own tracking."""
     dedupe_key = models.CharField(max_length=200)
@@ -99,6 +115,14 @@ class Event(models.Model):
     is_machine = models.BooleanField(null=True, blank=True)
     bounce_class = models.CharField(max_length=10, blank=True, db_default="")
     reason = models.CharField(max_length=500, blank=True, db_default="")
+    complaint_type = models.CharField(max_length=20, blank=True, db_default="")
+    country = models.CharField(max_length=2, blank=True, db_default="")
+    device = models.CharField(max_length=10, blank=True, db_default="")
+    client = models.CharField(max_length=40, blank=True, db_default="")
+    """The program that reads mail; empty for a browser."""
+    browser = models.CharField(max_length=40, blank=True, db_default="")
+    os = models.CharField(max_length=30, blank=True, db_default="")
+    standing = models.CharField(max_length=10, choices=Standing, blank=True, db_default="")
     received_at = models.DateTimeField(db_default=Now())
     request_id = models.BigIntegerField(null=True, blank=True)
     """The RawRequest it was read from."""
@@ -115,6 +139,11 @@ class Event(models.Model):
             models.Index(fields=["message_id", "occurred_at"], name="event_of_message"),
             models.Index(fields=["subscriber_id", "-occurred_at"], name="event_of_person"),
             models.Index(fields=["campaign_id", "type", "-id"], name="event_of_campaign"),
+            models.Index(
+                fields=["-id"],
+                name="event_unmatched",
+                condition=Q(standing__in=["orphan", "foreign"]),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -132,7 +161,7 @@ class Event(models.Model):
 
 
 class WebhookCount(models.Model):
-    """How many requests of one outcome an account's URL got in one hour."""
+    """How many requests of one outcome an account's URL got in one hour, or events in them."""
 
     class Outcome(models.TextChoices):
         STORED = "stored", "Stored"
@@ -140,6 +169,10 @@ class WebhookCount(models.Model):
         LATE = "late", "Genuine but late"
         REPEATED = "repeated", "Sent again"
         UNPARSABLE = "unparsable", "Not understood"
+        APPLIED = "applied", "Applied"
+        FAILED = "failed", "Could not be applied"
+        EVENTS = "events", "Events told"
+        NEW = "new", "Events told for the first time"
 
     account = models.ForeignKey(ProviderAccount, models.CASCADE, null=True, db_index=False)
     outcome = models.CharField(max_length=20, choices=Outcome)

@@ -39,6 +39,7 @@ class Outcome(NamedTuple):
     due_at: datetime | None = None
     """When to look again, if it is still pending."""
     failures: int = 0
+    traceback: str = ""
 
 
 class Arrival(NamedTuple):
@@ -60,6 +61,28 @@ class Arrival(NamedTuple):
     is_machine: bool | None
     bounce_class: str
     reason: str
+    complaint_type: str
+    country: str
+    device: str
+    client: str
+    browser: str
+    os: str
+
+
+class Taken(NamedTuple):
+    """How many events an account told in a batch, and how many of them were new."""
+
+    account: int
+    told: int
+    new: int
+
+
+class CopyEnded(NamedTuple):
+    """A copy of a mail that bounced for good, or was complained about."""
+
+    type: str
+    account: int | None
+    recipient: str
 
 
 class Consequence(NamedTuple):
@@ -153,11 +176,26 @@ class EventQuerySet(models.QuerySet["Event"]):
             inserted: int = cursor.rowcount
         return inserted
 
-    def unmatched(self) -> dict[int, int]:
-        """Return how many new events name a message of another account or person, by request."""
+    def unmatched(self) -> dict[str, dict[int, int]]:
+        """Return how many new events are foreign or orphans: by standing, then by request."""
+        counted: dict[str, dict[int, int]] = {}
         with connection.cursor() as cursor:
             cursor.execute(statements.UNMATCHED)
-            return dict(cursor.fetchall())
+            for standing, request, number in cursor.fetchall():
+                counted.setdefault(standing, {})[request] = number
+        return counted
+
+    def taken(self) -> list[Taken]:
+        """Return what was told and what of it was new, by account."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.TAKEN)
+            return [Taken(*row) for row in cursor.fetchall()]
+
+    def copies_ended(self) -> list[CopyEnded]:
+        """Return the addresses of copies which the new events end."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.COPIES_ENDED)
+            return [CopyEnded(*row) for row in cursor.fetchall()]
 
     def mark_messages(self) -> list[Delta]:
         """Write what the new events say into their messages; return how the counters change."""

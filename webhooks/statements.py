@@ -14,7 +14,8 @@ from webhooks.marks import COMPLAINTS, HARMFUL, MARKS, NO_EVIDENCE, WORST_FIRST
 HEARD = """
     request_id bigint, may_wait boolean, account_id bigint, dedupe_key text, type text,
     occurred_at timestamptz, message_id bigint, recipient text, provider_message_id text,
-    url text, ip inet, user_agent text, is_machine boolean, bounce_class text, reason text
+    url text, ip inet, user_agent text, is_machine boolean, bounce_class text, reason text,
+    complaint_type text, country text, device text, client text, browser text, os text
 """
 
 MAKE_ROOM = f"""
@@ -22,7 +23,8 @@ SET LOCAL client_min_messages = warning;
 CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_heard ({HEARD}) ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_fresh (
     account_id bigint, dedupe_key text, type text, occurred_at timestamptz, message_id bigint,
-    campaign_id bigint, subscriber_id bigint, is_machine boolean, bounce_class text
+    campaign_id bigint, subscriber_id bigint, is_machine boolean, bounce_class text,
+    standing text, recipient text
 ) ON COMMIT DELETE ROWS;
 DELETE FROM webhooks_heard;
 DELETE FROM webhooks_fresh;
@@ -38,11 +40,12 @@ ON CONFLICT (account_id, replay_key) DO NOTHING
 
 FINISH = """
 UPDATE webhooks_rawrequest r
-SET status = o.status, error = o.error, due_at = COALESCE(o.due_at, r.due_at),
+SET status = o.status, error = o.error, traceback = o.traceback,
+    due_at = COALESCE(o.due_at, r.due_at),
     attempts = r.attempts + o.failures,
     applied_at = CASE o.status WHEN 'applied' THEN %s ELSE r.applied_at END
-FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::int[])
-    AS o (id, status, error, due_at, failures)
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::int[], %s::text[])
+    AS o (id, status, error, due_at, failures, traceback)
 WHERE r.id = o.id AND r.status = 'pending'
 """
 
@@ -73,46 +76,82 @@ SELECT request_id, count(*) FROM held GROUP BY 1
 _TRIED = """
             m.attempts > 1 AND EXISTS (
                 SELECT 1 FROM delivery_handoff t
-                WHERE t.provider_id = h.account_id AND t.campaign_id = m.campaign_id
-                  AND t.mailbox = m.mailbox AND t.in_flight_at >= m.created_at
+                WHERE t.provider_id = h.account_id
+                  AND (t.campaign_id = m.campaign_id
+                       OR (m.campaign_id IS NULL AND t.campaign_id IS NULL))
+                  AND t.stream = m.stream AND t.mailbox = m.mailbox
+                  AND t.in_flight_at >= m.created_at
             )
         """
 """A message remembers its last account alone: an earlier one must have called for its lane."""
 
+_COPY = """
+            m.campaign_id IS NULL AND EXISTS (
+                SELECT 1 FROM delivery_mail c, jsonb_each(c.copies) AS kind (name, people),
+                    jsonb_array_elements(kind.people) AS person
+                WHERE c.message_id = m.id AND lower(person->>0) = lower(h.recipient)
+            )
+        """
+"""A mail sent by API may go to others as well: what is told of them says nothing of its person."""
+
 TAKE_IN = f"""
-WITH new AS (
+WITH weighed AS MATERIALIZED (
+    SELECT h.*, m.campaign_id, m.subscriber_id, CASE
+        WHEN h.message_id IS NULL THEN 'unnamed'
+        WHEN m.id IS NULL THEN 'orphan'
+        -- Nobody can report on what it was never given, nor about another person's address.
+        WHEN NOT (h.account_id IS NULL OR COALESCE(m.provider_id = h.account_id, false)
+                  OR ({_TRIED})) THEN 'foreign'
+        WHEN lower(m.email) = lower(h.recipient)
+             OR (h.recipient = '' AND h.type NOT IN ({_texts(HARMFUL)})) THEN ''
+        WHEN {_COPY} THEN 'copy'
+        ELSE 'foreign' END AS standing
+    FROM webhooks_heard h LEFT JOIN delivery_message m ON m.id = h.message_id
+), new AS (
     INSERT INTO webhooks_event (
         account_id, dedupe_key, type, occurred_at, message_id, campaign_id, subscriber_id,
         recipient, provider_message_id, url, ip, user_agent, is_machine, bounce_class, reason,
-        request_id
+        request_id, standing, complaint_type, country, device, client, browser, os
     )
-    SELECT h.account_id, h.dedupe_key, h.type, h.occurred_at, m.id, m.campaign_id,
-        m.subscriber_id, h.recipient, h.provider_message_id, h.url, h.ip, h.user_agent,
-        h.is_machine, h.bounce_class, h.reason, h.request_id
-    FROM webhooks_heard h
-    LEFT JOIN delivery_message m ON m.id = h.message_id
-        -- Nobody can report on what it was never given, nor about another person's address.
-        AND (h.account_id IS NULL OR m.provider_id = h.account_id OR ({_TRIED}))
-        AND (lower(m.email) = lower(h.recipient)
-             OR (h.recipient = '' AND h.type NOT IN ({_texts(HARMFUL)})))
+    SELECT account_id, dedupe_key, type, occurred_at,
+        CASE WHEN standing IN ('', 'copy') THEN message_id END,
+        CASE standing WHEN '' THEN campaign_id END,
+        CASE standing WHEN '' THEN subscriber_id END,
+        recipient, provider_message_id, url, ip, user_agent, is_machine, bounce_class, reason,
+        request_id, standing, complaint_type, country, device, client, browser, os
+    FROM weighed
     ON CONFLICT (account_id, dedupe_key) DO NOTHING
     RETURNING account_id, dedupe_key, type, occurred_at, message_id, campaign_id, subscriber_id,
-        is_machine, bounce_class
+        is_machine, bounce_class, standing, recipient
 )
 INSERT INTO webhooks_fresh SELECT * FROM new
 """  # noqa: S608 (names of our own)
 
 UNMATCHED = """
-SELECT h.request_id, count(*)
+SELECT f.standing, h.request_id, count(*)
 FROM webhooks_fresh f JOIN webhooks_heard h USING (account_id, dedupe_key)
-WHERE f.message_id IS NULL AND h.message_id IS NOT NULL AND h.request_id IS NOT NULL
-GROUP BY 1
+WHERE f.standing IN ('foreign', 'orphan') AND h.request_id IS NOT NULL
+GROUP BY 1, 2
 """
+
+TAKEN = """
+SELECT account_id, count(*), (
+    SELECT count(*) FROM webhooks_fresh f WHERE f.account_id = h.account_id
+)
+FROM webhooks_heard h WHERE account_id IS NOT NULL GROUP BY 1 ORDER BY 1
+"""
+
+COPIES_ENDED = f"""
+SELECT DISTINCT type, account_id, recipient FROM webhooks_fresh
+WHERE standing = 'copy' AND (
+    type IN ({_texts(COMPLAINTS)}) OR (type IN ('bounced', 'dropped') AND bounce_class = 'hard'))
+"""  # noqa: S608 (names of our own)
 
 _RANKS = f"ARRAY[{_texts(WORST_FIRST)}]"
 _EVIDENCE = f"type NOT IN ({_texts(NO_EVIDENCE)})"
 _FACTS = ",\n        ".join(
-    f"min(occurred_at) FILTER (WHERE {events}) AS {column}" for column, events in MARKS.items()
+    f"min(occurred_at) FILTER (WHERE standing = '' AND ({events})) AS {column}"
+    for column, events in MARKS.items()
 )
 _OLD = ", ".join(f"m.{column}" for column in ("sent_at", "bounce_class", *MARKS))
 _NEW = ",\n        ".join(f"LEAST(m.{column}, f.{column}) AS new_{column}" for column in MARKS)
@@ -156,7 +195,8 @@ WITH facts AS (
         min(occurred_at) FILTER (WHERE {_EVIDENCE}) AS evidence_at,
         (array_agg(account_id ORDER BY occurred_at)
             FILTER (WHERE {_EVIDENCE} AND account_id IS NOT NULL))[1] AS witness_id,
-        min(array_position({_RANKS}, bounce_class)) FILTER (WHERE type = 'bounced') AS bounce_rank
+        min(array_position({_RANKS}, bounce_class))
+            FILTER (WHERE standing = '' AND type = 'bounced') AS bounce_rank
     FROM webhooks_fresh WHERE message_id IS NOT NULL GROUP BY 1
 ), found AS MATERIALIZED (
     SELECT m.id, m.campaign_id, m.provider_id, m.mailbox, {_OLD},
@@ -199,8 +239,8 @@ A message that is still `sending` keeps its status: its sender is about to recor
 CONSEQUENCES = f"""
 SELECT DISTINCT f.type, f.account_id, f.campaign_id, m.subscriber_id, m.address_key, m.created_at
 FROM webhooks_fresh f JOIN delivery_message m ON m.id = f.message_id
-WHERE f.type IN ('unsubscribed', {_texts(COMPLAINTS)})
-   OR (f.type IN ('bounced', 'dropped') AND f.bounce_class = 'hard')
+WHERE f.standing = '' AND (f.type IN ('unsubscribed', {_texts(COMPLAINTS)})
+   OR (f.type IN ('bounced', 'dropped') AND f.bounce_class = 'hard'))
 ORDER BY m.address_key
 """  # noqa: S608 (names of our own)
 

@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from webhooks import applying
+from webhooks import applying, concluding
 
 TICK_S = settings.TICK_S
 BATCH = 200
@@ -26,4 +26,4 @@ def apply_events() -> None:
 @shared_task(expires=30)
 def settle_doubts() -> None:
     """Settle messages in doubt by events that came before the doubt."""
-    applying.settle_doubts()
+    concluding.settle_doubts()

@@ -11,7 +11,7 @@ from delivery.models import Message
 from delivery.providers.base import Event, EventType
 from emailplatform import secrets
 from subscribers.models import MailingList
-from webhooks import applying, leaving
+from webhooks import concluding, leaving
 from webhooks.leaving import Left
 
 UNDO_WITHIN = timedelta(hours=1)
@@ -45,7 +45,7 @@ def unsubscribe(message: Message, *, everything: bool, now: datetime) -> Left:
     works all the same.
     """
     with transaction.atomic():
-        applying.apply_own(_event(message, now), now)
+        concluding.apply_own(_event(message, now), now)
         return leaving.leave(message, everything=everything, now=now)
 
 

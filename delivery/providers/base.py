@@ -153,6 +153,8 @@ class Event:
     reason: str = ""
     complaint_type: str = ""
     """What kind of complaint it was (RFC 5965): abuse, fraud, virus, not-spam…; at most 20."""
+    country: str = ""
+    """ISO code, where the provider says from where somebody looked."""
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -141,6 +141,12 @@ def ip(value: Any) -> str:
     return _ip(value) if isinstance(value, str) else ""
 
 
+def country(value: Any) -> str:
+    """Return an ISO code of two letters, or ''."""
+    given = text(value, 3).upper()
+    return given if len(given) == 2 and given.isalpha() and given.isascii() else ""
+
+
 def moment(value: Any, received_at: datetime) -> datetime:
     """Return the aware time of an event given as epoch seconds or ISO 8601.
 

@@ -139,6 +139,7 @@ def _event(data: dict[str, Any], received_at: datetime) -> Event:
         is_machine=_is_machine(kind, client, user_agent),
         bounce_class=bounce_class,
         reason=_reason(kind, data),
+        country=hearing.country(hearing.mapping(data.get("geolocation")).get("country")),
         raw=data,
     )
 

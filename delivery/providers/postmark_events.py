@@ -214,6 +214,7 @@ def _event(kind: Kind, record: dict[str, Any], request: WebhookRequest) -> Event
         is_machine=machines.is_machine(user_agent) if is_look else None,
         bounce_class=bounce_class,
         reason=_reason(event_type, record),
+        country=hearing.country(hearing.mapping(record.get("Geo")).get("CountryISOCode")),
         raw=record,
     )
 

@@ -208,6 +208,9 @@ def _event(
         is_machine=machines.is_machine(user_agent) if is_look else None,
         bounce_class=bounce_class,
         reason=_reason(event_type, details, entry),
+        complaint_type=hearing.text(
+            details.get("complaintFeedbackType"), hearing.MAX_COMPLAINT_TYPE
+        ),
         raw=event,
     )
 

@@ -27,7 +27,7 @@ from emailplatform.processes import ProcessGroup
 from emailplatform.secrets import address_key
 from subscribers.mailboxes import mailbox_of
 from subscribers.models import MailingList, Subscriber, Subscription
-from webhooks import applying
+from webhooks import applying, concluding
 from webhooks.drilling.esp import QUIET, Esp, answers
 from webhooks.drilling.servers import Server
 from webhooks.models import RawRequest
@@ -140,7 +140,7 @@ class Stage:
             return not self.esp.is_telling() and not insist(waiting.exists)
 
         self.until(is_quiet, "Events keep coming.")
-        insist(applying.settle_doubts)
+        insist(concluding.settle_doubts)
 
     # --- Processes -----------------------------------------------------------------------
 
