@@ -279,18 +279,13 @@ ALERT_EVERY_MIN = env.whole("ALERT_EVERY_MIN", 60)
 DEAD_LETTERS_ALERT = env.whole("DEAD_LETTERS_ALERT", 100)
 """So many messages that failed for good, and nobody has looked: operators are told."""
 
-# --- Hearing back ----------------------------------------------------------------------
-
 WEBHOOK_WINDOWS = {
     "sendgrid": env.whole("SENDGRID_WINDOW_MIN", 10),
     "mailgun": env.whole("MAILGUN_WINDOW_MIN", 15),
     "ses": env.whole("SNS_WINDOW_MIN", 65),
     "generic": env.whole("GENERIC_WINDOW_MIN", 10),
 }
-"""How old a signed webhook may be, in minutes; older ones are stored and applied as late.
-
-SNS repeats a message for up to an hour under its first timestamp, hence 65. Postmark signs nothing.
-"""
+"""How old a signed webhook may be, in minutes; older ones are stored and applied as late."""
 GEOIP_FILE = env.text("GEOIP_FILE", "")
 """A country or city database in MaxMind's format: where somebody opened or clicked."""
 WEBHOOK_RATE = env.whole("WEBHOOK_RATE", 120_000)
@@ -316,7 +311,10 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "emailplatform.api.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_THROTTLE_RATES": {"key": env.rate("API_RATE", "600/min")},
+    "DEFAULT_THROTTLE_RATES": {
+        "key": env.rate("API_RATE", "600/min"),
+        "webhooks": env.rate("WEBHOOK_API_RATE", "100/min"),
+    },
     "EXCEPTION_HANDLER": "emailplatform.refusing.error_response",
     "PAGE_SIZE": 50,
 }

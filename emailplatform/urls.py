@@ -25,6 +25,12 @@ router.register("campaigns", campaigns_api.CampaignViewSet, basename="campaign")
 router.register("email/messages", webhooks_api.MessageViewSet, basename="mail")
 router.register("email/dead-letters", delivery_api.DeadLetterViewSet, basename="dead_letter")
 
+router.register("email/webhooks/events", webhooks_api.WebhookEventViewSet, basename="event")
+router.register("email/webhooks/requests", webhooks_api.WebhookRequestViewSet, basename="webhook")
+
+retry_webhook = webhooks_api.WebhookRequestViewSet.as_view(
+    {"post": "retry"}, basename="webhook", detail=True
+)
 send_api = delivery_api.SendViewSet.as_view
 v1 = [
     path("campaigns/<int:pk>/stats/", delivery_api.CampaignStatsView.as_view()),
@@ -33,6 +39,10 @@ v1 = [
         r"^email/batch/?$", delivery_api.SendViewSet.as_view({"post": "batch"}, basename="mail")
     ),
     path("campaigns/<int:pk>/why/", webhooks_api.CampaignWhyView.as_view()),
+    path("email/webhooks/stats/", webhooks_api.WebhookStatsView.as_view()),
+    path("email/webhooks/config/", webhooks_api.WebhookConfigView.as_view()),
+    path("email/webhooks/retry/<int:pk>", retry_webhook),
+    path("email/webhooks/retry/<int:pk>/", retry_webhook),
     path("system/status/", delivery_api.SystemStatusView.as_view()),
     *router.urls,
 ]

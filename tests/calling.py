@@ -44,6 +44,9 @@ class Api:
     def patch(self, path: str, data: Any) -> Answer:
         return self._answer(self._client.patch(_full(path), data, "application/json"))
 
+    def put(self, path: str, data: Any) -> Answer:
+        return self._answer(self._client.put(_full(path), data, "application/json"))
+
     def delete(self, path: str) -> Answer:
         return self._answer(self._client.delete(_full(path)))
 

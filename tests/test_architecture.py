@@ -38,6 +38,7 @@ OPEN = {
     "/admin/logout/": "the way out",
     "/api/schema/": "documentation",
     "/api/docs/": "documentation",
+    "/api/webhooks/email/health": "for whoever watches",
     "/api/webhooks/email/x": "providers sign what they post",
     "/api/webhooks/email/x/x": "providers sign what they post",
     "/u/x/": "recipients have a signed link",

@@ -103,7 +103,7 @@ def country_of(ip: str) -> str:
 
 @lru_cache(maxsize=1)
 def _reader(path: str) -> maxminddb.Reader | None:
-    """Open the file once. One that cannot be read is said once and then done without."""
+    """Open the file once. One that cannot be read is said once, then done without."""
     if not path:
         return None
     try:

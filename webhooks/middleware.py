@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from webhooks.urls import EMAIL_WEBHOOKS
+from webhooks.urls import EMAIL_WEBHOOKS, HEALTH
 from webhooks.views import email_webhook
 
 _PATHS = [re.compile(each) for each in EMAIL_WEBHOOKS]
@@ -26,7 +26,7 @@ class StraightToWebhooks:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         path = request.path_info.removeprefix("/")
         found = next((match for each in _PATHS if (match := each.search(path))), None)
-        if found is None:
+        if found is None or path.rstrip("/") == HEALTH:
             return self.get_response(request)
         response = email_webhook(request, **found.groupdict())
         response.headers["Content-Length"] = str(len(response.content))

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from delivery.models import ProviderAccount
+from delivery.models import ProviderAccount, token_of
 from delivery.providers.base import Heard, WebhookRequest
 from emailplatform.states import StatefulModel
 from webhooks.querysets import EventQuerySet, RawRequestQuerySet, WebhookCountQuerySet
@@ -139,6 +139,7 @@ class Event(models.Model):
             models.Index(fields=["message_id", "occurred_at"], name="event_of_message"),
             models.Index(fields=["subscriber_id", "-occurred_at"], name="event_of_person"),
             models.Index(fields=["campaign_id", "type", "-id"], name="event_of_campaign"),
+            models.Index(fields=["received_at"], name="event_received"),
             models.Index(
                 fields=["-id"],
                 name="event_unmatched",
@@ -148,6 +149,11 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.occurred_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def message_token(self) -> str | None:
+        """The id of its message, as the API has it."""
+        return token_of(self.message_id) if self.message_id else None
 
     @property
     def raw(self) -> Mapping[str, Any]:

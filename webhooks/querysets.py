@@ -30,6 +30,21 @@ class NewRequest(NamedTuple):
     is_late: bool
 
 
+class Lag(NamedTuple):
+    """Seconds from taking a request to its events being applied."""
+
+    account: int
+    p50_s: float
+    max_s: float
+    requests: int
+
+
+class Queue(NamedTuple):
+    waiting: int
+    oldest_due: datetime | None
+    active: int
+
+
 class Outcome(NamedTuple):
     """What became of a raw request."""
 
@@ -135,6 +150,18 @@ class RawRequestQuerySet(models.QuerySet["RawRequest"]):
             taken.append(pk)
         rows = self.filter(pk__in=taken).select_related("account")
         return list(rows.order_by("due_at", "pk"))
+
+    def lags(self, since: datetime, most: int) -> list[Lag]:
+        """Return how long requests waited to be applied, of the last `most` since then."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.LAGS, [most, since])
+            return [Lag(row[0], float(row[1]), float(row[2]), row[3]) for row in cursor.fetchall()]
+
+    def queue(self, now: datetime) -> Queue:
+        """Return what waits, since when, and what is being applied."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.QUEUE, {"now": now})
+            return Queue(*(cursor.fetchone() or (0, None, 0)))
 
     def finish(self, outcomes: Sequence[Outcome], now: datetime) -> None:
         """Write what became of requests the caller has taken."""

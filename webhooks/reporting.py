@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import NamedTuple
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.cache import cache
 from django.db.models import Case, Count, F, Q, Sum, TextField, Value, When
+from redis.exceptions import RedisError
 
 from campaigns.models import Campaign
+from delivery.models import ProviderAccount
 from delivery.providers.base import EventType
 from webhooks.models import Event, RawRequest, WebhookCount
+from webhooks.querysets import Lag
 
 MOST = 10
 UNSUBSCRIBE = "The unsubscribe link"
@@ -71,6 +75,80 @@ def requests_since(hour: datetime) -> dict[int | None, dict[str, int]]:
     ):
         counted.setdefault(account, {})[outcome] = total
     return counted
+
+
+LAG_OF = 10_000
+"""Requests, the last, whose lag is told."""
+SLOW_AFTER = timedelta(seconds=60)
+
+
+def stats(now: datetime, span: timedelta) -> dict[str, Any]:
+    """Return what came in the last `span`, by account, and how late it was applied."""
+    counted = requests_since(now - span)
+    lags = {lag.account: lag for lag in RawRequest.objects.lags(now - span, LAG_OF)}
+    accounts = ProviderAccount.objects.defer("secrets", "config").order_by("pk")
+    rows = [
+        {"account": each.name, "kind": each.kind, **_counts(counted.get(each.pk, {}))}
+        | _lag(lags.get(each.pk), each.last_heard_at)
+        for each in accounts
+    ]
+    return {"waiting": waiting(), "accounts": rows}
+
+
+def _counts(by_outcome: Mapping[str, int]) -> dict[str, int]:
+    kinds = WebhookCount.Outcome
+    told, new = by_outcome.get(kinds.EVENTS, 0), by_outcome.get(kinds.NEW, 0)
+    late = by_outcome.get(kinds.LATE, 0)
+    return {
+        "received": by_outcome.get(kinds.STORED, 0) + late,
+        "applied": by_outcome.get(kinds.APPLIED, 0),
+        "late": late,
+        "forged": by_outcome.get(kinds.FORGED, 0),
+        "repeated": by_outcome.get(kinds.REPEATED, 0),
+        "unparsable": by_outcome.get(kinds.UNPARSABLE, 0),
+        "failed": by_outcome.get(kinds.FAILED, 0),
+        "events": told,
+        "events_applied": new,
+        "events_duplicate": told - new,
+    }
+
+
+def _lag(lag: Lag | None, heard_at: datetime | None) -> dict[str, Any]:
+    return {
+        "lag_p50_s": round(lag.p50_s, 3) if lag else None,
+        "lag_max_s": round(lag.max_s, 3) if lag else None,
+        "last_heard_at": heard_at.isoformat() if heard_at else None,
+    }
+
+
+def health(now: datetime) -> dict[str, Any]:
+    """Return how applying is doing, at most FRESH_S old; without Redis, counted now."""
+    try:
+        known: dict[str, Any] | None = cache.get("webhooks:health")
+        if known is None:
+            known = _health(now)
+            cache.set("webhooks:health", known, FRESH_S)
+    except RedisError:
+        return _health(now)
+    return known
+
+
+def _health(now: datetime) -> dict[str, Any]:
+    queue = RawRequest.objects.queue(now)
+    lag = now - queue.oldest_due if queue.oldest_due else timedelta(0)
+    day = WebhookCount.objects.filter(hour__gt=now - timedelta(hours=24), account__isnull=False)
+    kinds = WebhookCount.Outcome
+    ended = dict(day.order_by().values_list("outcome").annotate(total=Sum("requests")))
+    return {
+        "status": "degraded" if lag > SLOW_AFTER else "ok",
+        "lag_s": round(lag.total_seconds(), 1),
+        "queue": {
+            "waiting": max(0, queue.waiting - queue.active),
+            "active": queue.active,
+            "completed": ended.get(kinds.APPLIED, 0),
+            "failed": ended.get(kinds.FAILED, 0) + ended.get(kinds.UNPARSABLE, 0),
+        },
+    }
 
 
 def waiting() -> int:

@@ -38,6 +38,32 @@ VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (account_id, replay_key) DO NOTHING
 """
 
+LAGS = """
+SELECT account_id,
+    extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY applied_at - received_at)),
+    extract(epoch FROM max(applied_at - received_at)), count(*)
+FROM webhooks_rawrequest
+WHERE id > (SELECT COALESCE(max(id), 0) - %s FROM webhooks_rawrequest)
+  AND received_at > %s AND applied_at IS NOT NULL
+GROUP BY 1
+"""
+"""Of the last so many requests: a figure of now, at the same price however many there were."""
+
+QUEUE = """
+SELECT count(*), min(due_at) FILTER (WHERE due_at <= %(now)s), (
+    SELECT count(*) FROM (
+        SELECT 1 FROM webhooks_rawrequest WHERE status = 'pending' AND due_at <= %(now)s LIMIT 1000
+    ) due
+) - (
+    SELECT count(*) FROM (
+        SELECT 1 FROM webhooks_rawrequest WHERE status = 'pending' AND due_at <= %(now)s
+        LIMIT 1000 FOR KEY SHARE SKIP LOCKED
+    ) free
+)
+FROM webhooks_rawrequest WHERE status = 'pending'
+"""
+"""How many wait, since when the oldest that is due, and how many a worker holds just now."""
+
 FINISH = """
 UPDATE webhooks_rawrequest r
 SET status = o.status, error = o.error, traceback = o.traceback,
@@ -80,7 +106,7 @@ _TRIED = """
                   AND (t.campaign_id = m.campaign_id
                        OR (m.campaign_id IS NULL AND t.campaign_id IS NULL))
                   AND t.stream = m.stream AND t.mailbox = m.mailbox
-                  AND t.in_flight_at >= m.created_at
+                  AND t.in_flight_at IS NOT NULL AND t.started_at >= m.created_at
             )
         """
 """A message remembers its last account alone: an earlier one must have called for its lane."""

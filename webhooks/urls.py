@@ -8,7 +8,11 @@ EMAIL_WEBHOOKS = (
 )
 """With and without a slash: a provider that is redirected drops its POST."""
 
+HEALTH = "api/webhooks/email/health"
+
 urlpatterns = [
+    path(HEALTH, views.health, name="webhook-health"),
+    path(f"{HEALTH}/", views.health),
     *(re_path(each, views.email_webhook, name="email-webhook") for each in EMAIL_WEBHOOKS),
     path("u/<str:token>/", views.unsubscribe, name="unsubscribe"),
 ]

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from campaigns.personalising import TEST_MESSAGE
 from delivery.models import Message
@@ -21,7 +21,7 @@ from delivery.providers import registry
 from delivery.providers.base import Forged, Unavailable, WebhookRequest
 from emailplatform.limiting import Ceiling, client_address, seconds_to_wait
 from emailplatform.secrets import CannotDecrypt
-from webhooks import ingesting, unsubscribing, wording
+from webhooks import ingesting, reporting, unsubscribing, wording
 from webhooks.ingesting import Listener
 from webhooks.leaving import Left
 
@@ -30,6 +30,7 @@ FORGED_RATE = "1000/m"
 """Webhooks that prove nothing."""
 proved = Ceiling("webhooks", settings.WEBHOOK_RATE)
 """Those that do: providers send bursts from few addresses, and some hardly repeat."""
+HEALTH_RATE = "120/m"
 GUESSING_RATE = "60/m"
 """Public links that were not made by us."""
 
@@ -103,6 +104,21 @@ def _limited(wait: int) -> HttpResponse:
 def _come_again(reason: str) -> HttpResponse:
     headers = {"Retry-After": str(COME_AGAIN_S)}
     return HttpResponse(f"{reason}\n", status=503, headers=headers)
+
+
+@require_safe
+def health(request: HttpRequest) -> HttpResponse:
+    """Say how hearing back is doing: for whoever watches. 503 while the database is away.
+
+    It needs no key, like /health: numbers of a queue, nobody's name, counted once in a few
+    seconds whoever asks.
+    """
+    if wait := seconds_to_wait(request, "webhook-health", HEALTH_RATE):
+        return _limited(wait)
+    try:
+        return JsonResponse(reporting.health(timezone.now()))
+    except (OperationalError, InterfaceError):
+        return JsonResponse({"status": "database unavailable"}, status=503)
 
 
 # --- People ------------------------------------------------------------------------------

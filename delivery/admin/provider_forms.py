@@ -12,7 +12,7 @@ from django.utils import timezone
 from campaigns.admin.forms import Styled
 from delivery import breaking
 from delivery.models import ProviderAccount
-from delivery.providers import hearing, registry
+from delivery.providers import registry
 from delivery.providers.base import Field
 from delivery.provisioning import split_secrets
 
@@ -42,7 +42,7 @@ class ProviderForm(Styled, forms.ModelForm):
         if self.instance.pk and (moved := self._moved()):
             for name in self._kept():
                 self.add_error(f"{PREFIX}{name}", ENTER_ANEW.format(moved.label))
-        for name, problem in hearing.problems_of(self._given()).items():
+        for name, problem in registry.problems_of(self.instance.kind, self._given()).items():
             self.add_error(f"{PREFIX}{name}", problem)
         return cleaned
 

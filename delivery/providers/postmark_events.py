@@ -128,8 +128,12 @@ def replay_key(_request: WebhookRequest) -> str:
 
 def _pairs(setting: str) -> list[str]:
     """Return the user:password lines that have both: an empty password protects nothing."""
-    pairs = [line.strip() for line in setting.splitlines()]
-    return [pair for pair in pairs if all(pair.partition(":"))]
+    return [line.strip() for line in setting.splitlines() if is_pair(line)]
+
+
+def is_pair(line: str) -> bool:
+    """Say whether this is user:password, both of them there."""
+    return all(line.strip().partition(":"))
 
 
 def _credentials(header: str) -> bytes:

@@ -107,6 +107,15 @@ def _public_key(key: str) -> ec.EllipticCurvePublicKey:
     return public_key
 
 
+def is_key(key: str) -> bool:
+    """Say whether this is a key that SendGrid may show."""
+    try:
+        _public_key(key.strip())
+    except Forged:
+        return False
+    return True
+
+
 def _signs(key: ec.EllipticCurvePublicKey, signature: bytes, signed: bytes) -> bool:
     try:
         key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))

@@ -18,7 +18,7 @@ from delivery.providers.base import Event, EventType
 from delivery.querysets import NO_STAMP, Stamp
 from subscribers.models import Subscriber
 from tests import make
-from webhooks.applying import apply_own
+from webhooks.concluding import apply_own
 
 pytestmark = pytest.mark.django_db
 

@@ -17,7 +17,7 @@ from delivery.models import CampaignStat, Message, ProviderAccount
 from subscribers.models import Subscriber, Suppression
 from tests import make
 from tests.webhooks.esp import sendgrid_event
-from webhooks import applying
+from webhooks import concluding
 from webhooks.applying import TRIES, apply_pending
 from webhooks.models import Event, RawRequest, WebhookCount
 
@@ -202,7 +202,7 @@ def test_evidence_that_came_before_the_doubt_settles_it_too():
     hear(message, "processed")
     Message.objects.update(status="unknown", error="No answer was seen.")
 
-    applying.settle_doubts()
+    concluding.settle_doubts()
 
     message.refresh_from_db()
     assert (message.status, message.error) == ("sent", "")
@@ -442,7 +442,13 @@ def test_poison_never_blocks_the_others_and_is_put_aside_after_three_tries():
     message.refresh_from_db()
     assert message.clicked_at
     assert message.opened_at is None
-    assert dict(WebhookCount.objects.values_list("outcome", "requests")) == {"stored": 3}
+    assert dict(WebhookCount.objects.values_list("outcome", "requests")) == {
+        "stored": 3,
+        "applied": 2,
+        "failed": 1,
+        "events": 2,
+        "new": 2,
+    }
 
 
 def test_what_failed_can_be_replayed(poison: None):

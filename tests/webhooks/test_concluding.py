@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import maxminddb
@@ -283,8 +282,13 @@ def test_a_country_comes_from_the_file_or_else_from_the_provider(settings, monke
 
     country_of.cache_clear()
     looking._reader.cache_clear()
-    opened: list[Path] = []
-    monkeypatch.setattr(maxminddb, "open_database", lambda path: opened.append(path) or Reader())
+    opened: list[str] = []
+
+    def open_database(path: str) -> Reader:
+        opened.append(path)
+        return Reader()
+
+    monkeypatch.setattr(maxminddb, "open_database", open_database)
 
     settings.GEOIP_FILE = ""
     without = country_of("203.0.113.9")

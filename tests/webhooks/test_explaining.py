@@ -35,7 +35,7 @@ from tests import make, scripted
 from tests.calling import Api
 from tests.pages import member, text
 from tests.scripted import Scripted
-from webhooks import applying, explaining
+from webhooks import concluding, explaining
 from webhooks.models import Event
 
 pytestmark = pytest.mark.django_db
@@ -76,7 +76,7 @@ def heard(message: Message, kind: str, **fields: Any) -> None:
         dedupe_key=f"{kind}-{Event.objects.count()}",
         **fields,
     )
-    applying.apply_own(event, timezone.now())
+    concluding.apply_own(event, timezone.now())
 
 
 def verdict(campaign: Campaign, address: str = ANA) -> str:

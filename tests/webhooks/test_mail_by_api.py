@@ -12,7 +12,7 @@ from delivery.models import CampaignStat, Message
 from delivery.providers.base import Event, EventType
 from tests import make, scripted
 from tests.calling import Api
-from webhooks.applying import apply_own
+from webhooks.concluding import apply_own
 
 pytestmark = pytest.mark.django_db
 

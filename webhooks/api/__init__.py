@@ -1,0 +1,20 @@
+"""Webhooks over HTTP: mail with its events, why somebody got one, and how hearing back is doing."""
+
+from __future__ import annotations
+
+from webhooks.api.hearing import (
+    WebhookConfigView,
+    WebhookEventViewSet,
+    WebhookRequestViewSet,
+    WebhookStatsView,
+)
+from webhooks.api.messages import CampaignWhyView, MessageViewSet
+
+__all__ = [
+    "CampaignWhyView",
+    "MessageViewSet",
+    "WebhookConfigView",
+    "WebhookEventViewSet",
+    "WebhookRequestViewSet",
+    "WebhookStatsView",
+]
