@@ -17,7 +17,7 @@ from tests.delivery.providers import posts
 MESSAGE_ID = "0199f3a0-5b1c-7d2e-8f40-2a6c9e7b1d35"
 LINK = "https://shop.example/offers"
 TO = "Ada <ada@example.com>"
-TOLD = [(kind, told) for kind in posts.ESPS for told in KINDS[kind].told]
+TOLD = [(kind, told) for kind in posts.ESPS if kind in KINDS for told in KINDS[kind].told]
 PERSON = outcomes.PEOPLE[0]
 
 TYPES = {
