@@ -123,6 +123,11 @@ def lane_limit(account: ProviderAccount, stream: str, mailbox: str) -> str:
     return limits.get(f"{stream} {mailbox}") or limits.get(mailbox) or ""
 
 
+def account_windows(account: ProviderAccount) -> list[Window]:
+    """Return the windows that all mail of an account counts in."""
+    return list(_of_account(account))
+
+
 def _of_account(account: ProviderAccount) -> Iterable[Window]:
     scope = {"provider_id": account.pk}
     for unit, amount in (("sec", account.limit_per_second), ("hour", account.limit_per_hour)):
@@ -176,15 +181,18 @@ def _key(email: str) -> str:
     return address_key(email.lower()).hex()[:32]
 
 
-def _said(rate: str) -> str:
+def in_words(rate: RateLimitItem) -> str:
     """Return a rate as people say it.
 
-    >>> _said("1200/sec"), _said("20/hour")
+    >>> in_words(rate_of("1200/sec")), in_words(rate_of("20/hour"))
     ('1,200 a second', '20 an hour')
     """
-    amount, _, unit = rate.partition("/")
-    units = {"sec": "a second", "min": "a minute", "hour": "an hour", "day": "a day"}
-    return f"{int(amount):,} {units[unit]}"
+    name = rate.GRANULARITY.name
+    return f"{rate.amount:,} {'an' if name == 'hour' else 'a'} {name}"
+
+
+def _said(rate: str) -> str:
+    return in_words(rate_of(rate))
 
 
 # --- Taking and giving back --------------------------------------------------------------

@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Min, Q, Sum
 from redis.exceptions import RedisError
 
+from delivery import overseeing
 from delivery.models import CampaignStat, Handoff, Message, ProviderAccount
 from delivery.reports import COUNTERS, Totals
 
@@ -29,6 +30,7 @@ def status(now: datetime) -> dict[str, Any]:
         "queued": queue["queued"],
         "in_doubt": queue["in_doubt"],
         "oldest_due_s": oldest_s,
+        "redis_away": overseeing.is_redis_away(),
         "providers": providers,
     }
 

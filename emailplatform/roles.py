@@ -30,6 +30,7 @@ _READ = [
     "delivery.messagetype",
     "delivery.slabreach",
     "delivery.alert",
+    "delivery.worker",
     "webhooks.rawrequest",
     "webhooks.event",
 ]

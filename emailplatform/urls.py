@@ -44,6 +44,7 @@ v1 = [
     path("email/webhooks/retry/<int:pk>", retry_webhook),
     path("email/webhooks/retry/<int:pk>/", retry_webhook),
     path("system/status/", delivery_api.SystemStatusView.as_view()),
+    path("system/queues/", delivery_api.QueuesView.as_view()),
     *router.urls,
 ]
 

@@ -9,5 +9,6 @@ from delivery.admin import (  # noqa: F401
     mails,
     messages,
     providers,
+    queues,
     types,
 )

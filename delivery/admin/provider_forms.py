@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from campaigns.admin.forms import Styled
 from delivery import breaking
+from delivery.admin.lane_limits import LaneLimitsField
 from delivery.models import ProviderAccount
 from delivery.providers import registry
 from delivery.providers.base import Field
@@ -27,11 +28,33 @@ _LAST = 4
 
 
 class ProviderForm(Styled, forms.ModelForm):
-    """Name, share and size of calls; the kind's own fields are added by `form_for`."""
+    """Name, share, size of calls, limits; the kind's own fields are added by `form_for`."""
+
+    lane_limits = LaneLimitsField(
+        label="Limits per mailbox provider",
+        required=False,
+        help_text=(
+            "One a line: mailbox provider (gmail, microsoft, yahoo, apple, other) and rate (sec, "
+            "min, hour, day); with a stream before it, for that stream only."
+        ),
+    )
 
     class Meta:
         model = ProviderAccount
-        fields = ["name", "weight", "batch_size"]
+        fields = [
+            "name",
+            "weight",
+            "batch_size",
+            "limit_per_second",
+            "limit_per_hour",
+            "limit_per_day",
+            "lane_limits",
+        ]
+        labels = {
+            "limit_per_second": "Per second",
+            "limit_per_hour": "Per hour",
+            "limit_per_day": "Per day",
+        }
 
     def clean(self) -> dict[str, Any]:
         """Ask for the secrets anew if they would go to another place than they were given for.
@@ -49,6 +72,11 @@ class ProviderForm(Styled, forms.ModelForm):
     def _given(self) -> dict[str, str]:
         given = {name.removeprefix(PREFIX): text for name, text in self.cleaned_data.items()}
         return {name: str(text or "").lstrip(_MORE) for name, text in given.items()}
+
+    def has_limits(self) -> bool:
+        """Say whether the account has limits: then they are shown at once."""
+        names = ("limit_per_second", "limit_per_hour", "limit_per_day", "lane_limits")
+        return any(getattr(self.instance, name) for name in names)
 
     def _moved(self) -> Field | None:
         """Return the setting by which the account now talks to another place."""

@@ -13,7 +13,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from delivery import breaking, monitoring
+from delivery import breaking, monitoring, overseeing
 from delivery.admin.forms import ProbeForm
 from delivery.admin.provider_forms import form_for
 from delivery.models import ProviderAccount
@@ -147,6 +147,8 @@ class ProviderAdmin(PageAdmin):
             None if is_new else account,
             account=account,
             form=form,
+            has_limits=bool(form.has_limits()),
+            limits=[] if is_new else overseeing.limits([account], timezone.now()),
             own=[field for field in form if field.name.startswith("set_")],
             may_save=may_save,
             hear=HEAR.get(account.kind, ""),
@@ -202,6 +204,7 @@ def cards(now: datetime) -> list[dict[str, Any]]:
         {
             "account": account,
             "health": monitoring.health_of(account, now),
+            "limits": overseeing.limits([account], now),
             "today": today.get(account.pk, Totals()),
             "has_sent": account.handoff_set.filter(accepted__gt=0).exists(),
             "label": registry.KINDS[account.kind].label,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from delivery.api.dead_letters import DeadLetterViewSet
 from delivery.api.messages import MessageViewSet
-from delivery.api.reporting import CampaignStatsView, SystemStatusView
+from delivery.api.reporting import CampaignStatsView, QueuesView, SystemStatusView
 from delivery.api.sending import SendViewSet
 
 __all__ = [
     "CampaignStatsView",
     "DeadLetterViewSet",
     "MessageViewSet",
+    "QueuesView",
     "SendViewSet",
     "SystemStatusView",
 ]

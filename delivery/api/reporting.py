@@ -14,8 +14,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from campaigns.models import Campaign
-from delivery import monitoring, reports
-from delivery.models import ProviderAccount
+from delivery import monitoring, overseeing, reports
+from delivery.models import ProviderAccount, Worker
 
 _StatsAnswer = inline_serializer(
     "CampaignStats",
@@ -35,7 +35,17 @@ _StatusAnswer = inline_serializer(
         "in_doubt": serializers.IntegerField(),
         "oldest_due_s": serializers.FloatField(allow_null=True),
         "events_waiting": serializers.IntegerField(required=False),
+        "redis_away": serializers.BooleanField(),
         "providers": serializers.ListField(child=serializers.DictField()),
+    },
+)
+_QueuesAnswer = inline_serializer(
+    "SystemQueues",
+    {
+        "queues": serializers.ListField(child=serializers.DictField()),
+        "limits": serializers.ListField(child=serializers.DictField()),
+        "workers": serializers.ListField(child=serializers.DictField()),
+        "trouble": serializers.CharField(allow_blank=True),
     },
 )
 
@@ -59,6 +69,16 @@ class SystemStatusView(APIView):
     @extend_schema(responses=_StatusAnswer)
     def get(self, request: Request) -> Response:
         return Response(monitoring.status(timezone.now()))
+
+
+class QueuesView(APIView):
+    """What is due per stream and mailbox provider, what holds it up, limits, and workers."""
+
+    queryset = Worker.objects.all()
+
+    @extend_schema(responses=_QueuesAnswer)
+    def get(self, request: Request) -> Response:
+        return Response(overseeing.as_data(overseeing.overview(timezone.now())))
 
 
 def stats_of(campaign: Campaign) -> dict[str, Any]:

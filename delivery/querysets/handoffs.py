@@ -112,3 +112,13 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
         with connection.cursor() as cursor:
             cursor.execute(statements.HISTORY, facts)
             return dict(cursor.fetchall())
+
+    def pace(self, window: timedelta) -> list[tuple[str, str, int, int, int]]:
+        """Return, per stream and mailbox, what the journal of the last minutes says.
+
+        Messages accepted in the last minute, hand-offs under way, and hand-offs in doubt.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(statements.PACE, {"window": f"{window.total_seconds()} seconds"})
+            rows: list[Any] = cursor.fetchall()
+        return rows

@@ -129,6 +129,25 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 found += [Lane(*row) for row in cursor.fetchall()]
         return found
 
+    def depths(self, now: datetime, counted: int) -> list[tuple[str, str, int, bool, datetime]]:
+        """Return (stream, mailbox, due, whether there are more, oldest) where something is due.
+
+        Counts no further than `counted`.
+        """
+        lanes = self.due_lanes([*STOPPING], now)
+        facts: dict[str, Any] = {
+            "streams": [lane.stream for lane in lanes],
+            "mailboxes": [lane.mailbox for lane in lanes],
+            "campaigns": [lane.campaign for lane in lanes],
+            "routes": [lane.route for lane in lanes],
+            "now": now,
+            "counted": counted,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(statements.DEPTHS, facts)
+            rows: list[Any] = cursor.fetchall()
+        return rows
+
     def claim(
         self,
         handoff: Handoff,
