@@ -26,6 +26,7 @@ FRESH_S = 2
 class QueuesAdmin(ReadOnlyAdmin):
     """The page stands where the list of processes would."""
 
+    heading = "Queues & lanes"
     intro = (
         "A lane is the mail of one stream to one mailbox provider. Lanes do not wait for each "
         "other: one that is limited or slowed is passed over until it has room again."
@@ -41,7 +42,7 @@ class QueuesAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         template = "admin/delivery/queues.html"
-        return self.render(request, template, "Queues & lanes", intro=self.intro, **_facts())
+        return self.render(request, template, self.heading, intro=self.intro, **_facts())
 
     def now(self, request: HttpRequest) -> HttpResponse:
         """The tables alone, as the page reads them anew."""
