@@ -102,7 +102,7 @@ def test_the_page_shows_it_and_refreshes_a_piece_of_itself(admin_client):
     assert f'hx-get="{PAGE}now/"' in page
     for words in (
         "421 4.7.0 unusual rate",
-        "30 a minute instead of 60",
+        "Relay gets 30 a minute instead of 60.",
         "Relay: 20 a second",
         "18,000",
         "web-1:7",
