@@ -1,9 +1,7 @@
-"""campaign_messages_per_s: from launch to the last recorded answer, through one provider or two."""
+"""A campaign of the newsletter: launched, expanded, sent by workers; and what that took."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -20,7 +18,6 @@ from delivery.models import Message, ProviderAccount
 from subscribers.models import MailingList
 from tests.bench.machine import postgres_cpu_s
 from tests.bench.processes import MODULE, PATIENCE_S, Failed, Processes
-from tests.bench.sockets import free_port, wait_until_open
 from tests.bench.table import Table
 
 if TYPE_CHECKING:
@@ -28,8 +25,9 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 SENDERS, THREADS = 2, 2
-SMTP_SINK = shutil.which("smtp-sink", path="/usr/sbin:/usr/bin:/usr/local/sbin:/opt/homebrew/sbin")
 LOOK_EVERY_S = 0.05
+SLOWEST_PER_S = 100
+"""Messages per second; below that the benchmark gives up."""
 GROUPS = {"route": "claim", "take off": "record", "close": "record"}
 """Smaller steps -> the step of the budget that they belong to."""
 
@@ -96,56 +94,19 @@ def make_campaign(name: str, target: MailingList) -> Campaign:
     return campaign
 
 
-# --- Through a provider ------------------------------------------------------------------
+# --- Sending -------------------------------------------------------------------------------
 
 
-def measure_sendgrid(processes: Processes, table: Table, target: MailingList) -> Campaign:
-    """Send through SendGrid's API to a sink that only answers."""
-    processes.start("sink", [*MODULE, "delivery.sandbox.sink", "--port", "0"])
-    url = processes.line("sink", "Sink: ").removeprefix("Sink: ")
-    account = use_only([_account("sendgrid", {"api_url": f"{url}/v3/"}, {"api_key": "SG.x"})])[0]
-    run = send(processes, "SendGrid", target)
-    processes.stop("sink")
-    _tell(table, "campaign_messages_per_s_sendgrid_batch", run, f"{account.call_size} per call")
-    return run.campaign
-
-
-def measure_ses(processes: Processes, table: Table, target: MailingList) -> None:
-    """Send through SES's bulk API to a sink that accepts every entry."""
-    processes.start("sink", [*MODULE, "tests.bench.ses_sink", "0"])
-    url = processes.line("sink", "Sink: ").removeprefix("Sink: ")
-    config = {"region": "eu-central-1", "access_key_id": "AKIA", "endpoint_url": url}
-    account = use_only([_account("ses", config, {"secret_access_key": "x"})])[0]
-    run = send(processes, "SES", target)
-    processes.stop("sink")
-    _tell(table, "campaign_messages_per_s_ses_batch", run, f"{account.call_size} per call")
-
-
-def measure_smtp(processes: Processes, table: Table, target: MailingList) -> None:
-    """Send one by one to Debian's smtp-sink."""
-    if SMTP_SINK is None:
-        table.add("campaign_messages_per_s_smtp", 0, "messages/s", "smtp-sink is not installed")
-        return
-    port = free_port()
-    as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
-    processes.start("smtp-sink", [SMTP_SINK, "-c", *as_nobody, f"127.0.0.1:{port}", "256"])
-    wait_until_open(port)
-    config = {"host": "127.0.0.1", "port": str(port), "security": "none"}
-    use_only([_account("smtp", config, {})])
-    run = send(processes, "SMTP", target)
-    processes.stop("smtp-sink")
-    _tell(table, "campaign_messages_per_s_smtp", run, "one by one, smtp-sink")
-
-
-def send(processes: Processes, name: str, target: MailingList) -> Run:
+def send(processes: Processes, name: str, target: MailingList, senders: int = SENDERS) -> Run:
     """Send the newsletter to a list with workers that wait already; return when all is recorded."""
     campaign = make_campaign(name, target)
-    with _senders(processes) as reports_of_senders:
+    with sending_processes(processes, senders) as reports_of_senders:
         before = postgres_cpu_s()
         started = time.monotonic()
         launching.launch(campaign, timezone.now())
         expanding.expand_all(timezone.now())
-        await_end(campaign, started + 5 * PATIENCE_S)
+        queued = reports.progress(campaign, timezone.now()).total
+        await_end(campaign, time.monotonic() + PATIENCE_S + queued / SLOWEST_PER_S)
         seconds = time.monotonic() - started
         spent = postgres_cpu_s() - before
     progress = reports.progress(campaign, timezone.now())
@@ -164,9 +125,9 @@ def await_end(campaign: Campaign, deadline: float) -> None:
 
 
 @contextmanager
-def _senders(processes: Processes) -> Iterator[list[dict[str, Any]]]:
+def sending_processes(processes: Processes, count: int) -> Iterator[list[dict[str, Any]]]:
     """Run the sending processes; what they report is in the list afterwards."""
-    names = [f"sender {number}" for number in range(SENDERS)]
+    names = [f"sender {number}" for number in range(count)]
     for name in names:
         processes.start(name, [*MODULE, "tests.bench.worker", "send", str(THREADS)])
     for name in names:
@@ -176,21 +137,11 @@ def _senders(processes: Processes) -> Iterator[list[dict[str, Any]]]:
     found += [processes.stop_and_report(name) for name in names]
 
 
-def _account(kind: str, config: dict[str, str], secrets: dict[str, str]) -> ProviderAccount:
-    return ProviderAccount.objects.create(name=kind, kind=kind, config=config, secrets=secrets)
-
-
 def use_only(accounts: Sequence[ProviderAccount]) -> Sequence[ProviderAccount]:
     """Pause every other account."""
     for other in ProviderAccount.objects.exclude(pk__in=[each.pk for each in accounts]):
         other.pause()
     return accounts
-
-
-def _tell(table: Table, name: str, run: Run, note: str) -> None:
-    words = f"{run.sent:,} messages, {note}; {SENDERS} processes of {THREADS} threads"
-    table.add(name, run.sent / run.seconds, "messages/s", words)
-    tell_steps(table, name.removeprefix("campaign_messages_per_s_"), run)
 
 
 def tell_steps(table: Table, name: str, run: Run) -> None:

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subscribers.models import MailingList
-from tests.bench import hearing, importing, machine, people, plans, roundtrip, sending
+from tests.bench import (
+    growing,
+    hearing,
+    importing,
+    machine,
+    people,
+    plans,
+    providing,
+    roundtrip,
+    sending,
+    urgency,
+)
 from tests.bench.processes import Processes
 from tests.bench.table import Table, say
 
@@ -46,18 +57,14 @@ def _send(
     everybody: MailingList,
     folder: Path,
 ) -> None:
-    bulk = people.first_people("Bulk", everybody, sizes.bulk)
-    if wanted & {"sendgrid", "webhooks"}:
-        say("Sending through SendGrid …")
-        batch = people.first_people("Batch", everybody, sizes.batch)
-        campaign = sending.measure_sendgrid(processes, table, batch)
-    if "ses" in wanted:
-        say("Sending through SES …")
-        sending.measure_ses(processes, table, bulk)
-    if "smtp" in wanted:
-        say("Sending through SMTP …")
-        sending.measure_smtp(processes, table, bulk)
-    if "webhooks" in wanted:
+    batch = people.first_people("Batch", everybody, sizes.batch)
+    campaign = None
+    for kind in providing.KINDS:
+        if kind in wanted or (kind == "sendgrid" and "webhooks" in wanted):
+            say(f"Sending through {kind} …")
+            sent = providing.measure(processes, table, kind, batch)
+            campaign = campaign or sent
+    if "webhooks" in wanted and campaign:
         say("Hearing …")
         hearing.measure_posts(processes, table, folder, campaign, sizes.posts)
         hearing.measure_applying(processes, table)
@@ -65,3 +72,24 @@ def _send(
         say("Sending through the sandbox, and hearing …")
         few = people.first_people("Few", everybody, sizes.sandbox)
         roundtrip.measure(processes, table, folder, few)
+    _grow(processes, table, sizes, wanted, everybody)
+
+
+def _grow(
+    processes: Processes,
+    table: Table,
+    sizes: Sizes,
+    wanted: AbstractSet[str],
+    everybody: MailingList,
+) -> None:
+    if "urgent" in wanted:
+        say("Sending urgent mail beside a campaign …")
+        many = people.first_people("Many", everybody, sizes.beside)
+        urgency.measure(processes, table, many, sizes.urgent)
+    if "curve" in wanted:
+        say("Sending with more and more workers …")
+        some = people.first_people("Curve", everybody, sizes.curve)
+        growing.measure_curve(processes, table, some)
+    if "million" in wanted:
+        say("Sending to everybody …")
+        growing.measure_million(processes, table, everybody)
