@@ -55,7 +55,7 @@ check: $(VENV)/.dev ## Check style, types, import rules, migrations, templates, 
 	$(NO_SERVERS) $(BIN)/mypy .
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure how fast it is, some 8 minutes (ARGS=--quick: one)
+bench: $(VENV)/.dev ## Measure how fast it is, some 15 minutes (ARGS=--quick: two)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: lock

@@ -16,8 +16,7 @@ from typing import Any
 
 from django.db import connection
 
-from delivery import composing, routing
-from delivery.models import ProviderAccount
+from delivery import breaking, composing, routing
 from delivery.providers.anymail import AnymailProvider
 from delivery.providers.smtp import SMTP
 from delivery.querysets import HandoffQuerySet, MessageQuerySet
@@ -29,7 +28,7 @@ PLACES: tuple[tuple[str, Any, str], ...] = (
     ("record", MessageQuerySet, "record"),
     ("close", HandoffQuerySet, "close"),
     ("close", HandoffQuerySet, "renew"),
-    ("close", ProviderAccount, "warm"),
+    ("close", breaking, "succeeded"),
 )
 PLACES_WITHOUT_DATABASE: tuple[tuple[str, Any, str], ...] = (
     ("compose", composing, "compose"),

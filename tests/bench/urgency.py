@@ -16,7 +16,7 @@ from delivery import accepting, expanding, tasks
 from delivery.accepting import Wish
 from delivery.models import Message, Stream
 from emailplatform.celery import nudge
-from emailplatform.management.commands.run import URGENT_QUEUES, WORKER
+from emailplatform.management.commands.run import WORKER, WORKERS
 from subscribers.models import MailingList
 from tests.bench.processes import PATIENCE_S, Failed, Processes
 from tests.bench.providing import provider
@@ -31,12 +31,14 @@ BODY = "<p>Your code is 123456. It is good for ten minutes.</p>"
 def measure(processes: Processes, table: Table, target: MailingList, mails: int) -> None:
     """Ask for critical mails, as the API does, while the campaign goes out beside them.
 
-    An urgent worker of Celery sends them, as in `manage.py run`; the campaign has workers of its
-    own. Time is counted from before the mail is checked until its answer is recorded.
+    A worker of Celery for the critical queue sends them, as in `manage.py run`; the campaign has
+    workers of its own. Time is counted from before the mail is checked until its answer is recorded.
     """
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "emailplatform", *WORKER]
     with provider(processes, "sendgrid") as account, sending_processes(processes, SENDERS):
-        processes.start("urgent", [*celery, "-n", "urgent@%h", "-c", "4", "-Q", URGENT_QUEUES])
+        slots, queues = WORKERS["critical"]
+        of_their_own = ["-n", "critical@%h", "-c", str(slots), "-Q", queues]
+        processes.start("urgent", [*celery, *of_their_own])
         _await_worker()
         campaign = make_campaign("Beside urgent mail", target)
         launching.launch(campaign, timezone.now())
