@@ -32,7 +32,7 @@ def measure(processes: Processes, table: Table, target: MailingList, mails: int)
     """Ask for critical mails, as the API does, while the campaign goes out beside them.
 
     A worker of Celery for the critical queue sends them, as in `manage.py run`; the campaign has
-    workers of its own. Time is counted from before the mail is checked until its answer is recorded.
+    workers of its own. Time is counted from before the mail is checked until it is recorded.
     """
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "emailplatform", *WORKER]
     with provider(processes, "sendgrid") as account, sending_processes(processes, SENDERS):
