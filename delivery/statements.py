@@ -292,6 +292,15 @@ WITH dead AS (
 ), tried AS (
     INSERT INTO delivery_attempt (message_id, handoff_id, provider_id, status, error)
     SELECT id, handoff_id, provider_id, status, error FROM freed
+), spared AS (
+    -- What never left is given back to the quota of its day.
+    UPDATE delivery_dailycount d SET used = GREATEST(0, d.used - unused.count)
+    FROM (
+        SELECT h.provider_id, (h.started_at AT TIME ZONE 'UTC')::date AS day, count(*)
+        FROM freed JOIN delivery_handoff h ON h.id = freed.handoff_id
+        WHERE freed.status = 'queued' GROUP BY 1, 2
+    ) AS unused
+    WHERE d.account_id = unused.provider_id AND d.day = unused.day
 )
 SELECT count(*) FILTER (WHERE status = 'queued'), count(*) FILTER (WHERE status = 'unknown')
 FROM freed

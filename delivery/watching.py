@@ -103,7 +103,11 @@ def _watch_redis(now: datetime) -> None:
         cache.set("watch", 1, 60)
     except RedisError as error:
         logger.warning("redis_away", extra={"error": type(error).__name__})
-        text = "It does not answer: workers and beat stand still. Start it, or use dispatch."
-        alerting.raise_alert(alerting.REDIS, _SUBJECT_REDIS, text, {}, now, times=0)
+        text = (
+            "It does not answer: workers and beat stand still, limits are counted per worker. "
+            "Start it, or use dispatch."
+        )
+        payload = {"url": reverse("admin:delivery_worker_changelist")}
+        alerting.raise_alert(alerting.REDIS, _SUBJECT_REDIS, text, payload, now, times=0)
     else:
         alerting.resolve(alerting.REDIS, _SUBJECT_REDIS, now)

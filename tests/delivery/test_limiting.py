@@ -146,6 +146,19 @@ def test_a_quota_that_is_set_in_the_middle_of_a_day_knows_what_was_sent_before()
     assert DailyCount.objects.get().used == 7
 
 
+def test_what_a_dead_worker_never_handed_over_is_given_back_to_the_quota():
+    campaign = campaign_with(3)
+    account = scripted.account(limit_per_day=10)
+    handoff = Handoff(provider=account, campaign=campaign, stream="marketing", mailbox="gmail")
+    Message.objects.claim(handoff, gmail(campaign), 10, timezone.now(), limiting.quota_of(account))
+    assert DailyCount.objects.get().used == 3
+    Handoff.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+
+    Handoff.objects.sweep()
+
+    assert DailyCount.objects.get().used == 0
+
+
 def test_a_campaign_says_what_it_waits_for_if_that_takes_long():
     campaign = campaign_with(10)
     scripted.account("Relay", limit_per_day=7)
