@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from delivery.models import CircuitChange, Handoff, ProviderAccount
+from delivery.models import CircuitChange, Handoff, ProviderAccount, SenderRefusal
 from delivery.providers.base import OutcomeUnknown, ProviderError, Rejected, Unavailable
 
 FIRST_PAUSE = timedelta(seconds=5)
@@ -24,6 +24,8 @@ LONGEST_PAUSE = timedelta(minutes=5)
 """Pauses double from the first to this, unless the provider asks for more."""
 REST = timedelta(seconds=1)
 """After one failed call others are asked first; the breaker stays closed."""
+REFUSED_FOR = timedelta(minutes=15)
+"""How long an account is not asked again to take mail from a domain it does not take."""
 THROTTLES = 10
 """So many calls in a row that were too much: then nothing is gained by asking on."""
 SHARE_WINDOW = timedelta(seconds=60)
@@ -57,6 +59,23 @@ def failed(
             _write(row, **facts)
 
 
+def refuse_sender(account: ProviderAccount, domain: str, error: str, now: datetime) -> None:
+    """Take note that an account does not take mail from a domain; it is asked again later.
+
+    Its breaker stays as it is: one caller's wrong From address must not stop everybody's mail.
+    """
+    SenderRefusal.objects.update_or_create(
+        provider=account,
+        domain=domain,
+        defaults={"until": now + REFUSED_FOR, "error": error[:300]},
+    )
+
+
+def accept_senders(account: ProviderAccount) -> None:
+    """Ask an account again for all that it refused: somebody has changed something."""
+    SenderRefusal.objects.filter(provider=account).delete()
+
+
 def succeeded(account: ProviderAccount, now: datetime, *, is_probe: bool = False) -> None:
     """Take note of a call that was answered: close the breaker it was to try, forget failures."""
     if is_probe:
@@ -68,6 +87,7 @@ def succeeded(account: ProviderAccount, now: datetime, *, is_probe: bool = False
 
 def close(account: ProviderAccount, why: str, now: datetime) -> bool:
     """Close the breaker because somebody says so, and forget failures; False if it was closed."""
+    accept_senders(account)
     return _close(account, why, now, Circuit.values)
 
 

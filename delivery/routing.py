@@ -36,6 +36,7 @@ _shares: dict[int, tuple[float, Counter[int]]] = {}
 then included."""
 
 forget = screening.forget
+senders_matter = screening.senders_matter
 
 
 class NoProvider(DomainError):
@@ -106,11 +107,6 @@ def domain_of(address: str) -> str:
     'example.com'
     """
     return address.rpartition("@")[2].lower()
-
-
-def some_may_not_send_all() -> bool:
-    """Say whether it matters from which domain a mail comes: some account is for a few only."""
-    return any(each.sending_domains for each in screening.known_accounts())
 
 
 # --- In which order -------------------------------------------------------------------------

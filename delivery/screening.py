@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.conf import settings
+from django.utils import timezone
 
 from delivery import limiting, reputing, scoring
 from delivery.lanes import Lane
-from delivery.models import Handoff, ProviderAccount
+from delivery.models import Handoff, ProviderAccount, SenderRefusal
 from delivery.scoring import Score
 
 HEALTH_FRESH_S = 5.0
@@ -36,6 +37,8 @@ class _Known:
 
     accounts: list[ProviderAccount] = field(default_factory=list)
     read_at: float = float("-inf")
+    refused: dict[tuple[int, str], str] = field(default_factory=dict)
+    """(account, From domain) -> why the account does not take it."""
     health: dict[int, float] = field(default_factory=dict)
     health_at: float = float("-inf")
 
@@ -53,8 +56,19 @@ def known_accounts() -> list[ProviderAccount]:
     clock = time.monotonic()
     if clock - _known.read_at >= settings.ROUTING_FRESH_S:
         _known.accounts = list(ProviderAccount.objects.defer("secrets"))
+        rows = SenderRefusal.objects.filter(until__gt=timezone.now())
+        _known.refused = {
+            (pk, domain): error
+            for pk, domain, error in rows.values_list("provider_id", "domain", "error")
+        }
         _known.read_at = clock
     return _known.accounts
+
+
+def senders_matter() -> bool:
+    """Say whether it matters from which domain a mail comes: some account does not take all."""
+    accounts = known_accounts()
+    return bool(_known.refused) or any(each.sending_domains for each in accounts)
 
 
 def obstacle(account: ProviderAccount, lane: Lane, sender: str, now: datetime) -> str:
@@ -67,6 +81,10 @@ def obstacle(account: ProviderAccount, lane: Lane, sender: str, now: datetime) -
             lambda: "may not have it: another account may have it already",
         ),
         (not account.carries(sender), lambda: f"may not send from {sender}"),
+        (
+            (account.pk, sender) in _known.refused,
+            lambda: f"does not take mail from {sender}: {_known.refused[account.pk, sender]}",
+        ),
         (_is_being_tried(account, now), lambda: IS_TRIED),
         (_rest(account, now) > 0, lambda: _until_then(account, now)),
     )

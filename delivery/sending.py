@@ -103,7 +103,7 @@ def _domains(lane: Lane, campaign: Campaign | None, now: datetime) -> Sequence[s
     """
     if campaign is not None:
         return [routing.domain_of(campaign.from_email)]
-    if not routing.some_may_not_send_all():
+    if not routing.senders_matter():
         return [""]
     return Message.objects.senders(lane, LOOK_AHEAD, now)
 
@@ -259,13 +259,13 @@ def _call(
         _refused(handoff, rest, journal.accepted, error)
     except Unavailable as error:
         journal.rest(batch, Message.Status.QUEUED, "", due_at=now())
-        _failed(handoff, error)
+        _failed(handoff, error, batch.from_email)
         if error.is_throttle:
             _slow(handoff, str(error), error.retry_after)
         _close(handoff, Handoff.Status.REFUSED, journal.accepted, error)
     except OutcomeUnknown as error:
         journal.rest(batch, Message.Status.UNKNOWN, str(error))
-        _failed(handoff, error)
+        _failed(handoff, error, batch.from_email)
         _close(handoff, Handoff.Status.UNKNOWN, journal.accepted, error)
     else:
         journal.rest(batch, Message.Status.UNKNOWN, "The provider's answer did not name it.")
@@ -282,9 +282,17 @@ def _heed(handoff: Handoff, journal: Journal) -> None:
         _pause_if_hopeless(handoff, journal.rejected)
 
 
-def _failed(handoff: Handoff, error: ProviderError) -> None:
-    """Let the breaker know, and the next choice of this process."""
-    breaking.failed(handoff.provider, error, timezone.now(), is_probe=_is_probe(handoff))
+def _failed(handoff: Handoff, error: ProviderError, sender: str) -> None:
+    """Let the breaker know, and the next choice of this process.
+
+    Who is refused for the From address alone has found out nothing about the account.
+    """
+    if isinstance(error, Unavailable) and error.is_sender_fault:
+        domain = routing.domain_of(sender)
+        breaking.refuse_sender(handoff.provider, domain, str(error), timezone.now())
+        _not_tried(handoff)
+    else:
+        breaking.failed(handoff.provider, error, timezone.now(), is_probe=_is_probe(handoff))
     routing.forget()
 
 

@@ -7,7 +7,7 @@ from delivery.models.alerts import Alert, Notice
 from delivery.models.attempts import Attempt
 from delivery.models.campaigns import CampaignStat, Expansion
 from delivery.models.dead import DeadLetter
-from delivery.models.health import CircuitChange, ProviderReputation
+from delivery.models.health import CircuitChange, ProviderReputation, SenderRefusal
 from delivery.models.limits import DailyCount, LaneState, Worker
 from delivery.models.mails import Attachment, Mail, MailMessage, Submission
 from delivery.models.messages import Handoff, Message, message_of, token_of
@@ -35,6 +35,7 @@ __all__ = [
     "ProviderAccount",
     "ProviderReputation",
     "RoutingRule",
+    "SenderRefusal",
     "SlaBreach",
     "SlaMark",
     "SlaStat",

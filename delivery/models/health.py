@@ -33,6 +33,26 @@ class ProviderReputation(models.Model):
         return f"{self.provider_id} at {self.hour:%Y-%m-%d %H:00}: {self.score}"
 
 
+class SenderRefusal(models.Model):
+    """A From domain that an account does not take, and until when it is not asked again."""
+
+    provider = models.ForeignKey(
+        ProviderAccount, models.CASCADE, related_name="refusals", db_index=False
+    )
+    domain = models.CharField(max_length=255)
+    until = models.DateTimeField()
+    error = models.CharField(max_length=300)
+    """What the provider said."""
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "domain"], name="sender_refused_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider_id} refuses {self.domain}"
+
+
 class CircuitChange(models.Model):
     """One change of an account's circuit breaker, with its reason."""
 

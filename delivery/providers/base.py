@@ -56,8 +56,9 @@ class Unavailable(ProviderError):
     """Certainly not accepted (refused, throttled, down, wrong credentials). Fail over or wait.
 
     `retry_after` is the provider's own wish, if it said one. `is_account_fault` marks what
-    waiting cannot mend: wrong credentials, unverified sender, suspended account. `is_throttle`
-    says that the provider is well, but wants less of us at a time.
+    waiting cannot mend: wrong credentials, suspended account. `is_sender_fault` blames the From
+    address alone: mail of other senders goes through. `is_throttle` says that the provider is
+    well, but wants less of us at a time.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class Unavailable(ProviderError):
         *,
         retry_after: timedelta | None = None,
         is_account_fault: bool = False,
+        is_sender_fault: bool = False,
         is_throttle: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.is_sender_fault = is_sender_fault
         self.is_account_fault = is_account_fault
         self.is_throttle = is_throttle
 

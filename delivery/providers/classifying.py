@@ -4,7 +4,8 @@
 |---|---|
 | connection refused, DNS, connect time-out, TLS handshake or certificate | Unavailable |
 | no credentials, wrong region or address of the API, a redirect | Unavailable, account's fault |
-| 401 402 403 404 405 407; the sender refused in a 400 or 422 | Unavailable, account's fault |
+| 401 402 403 404 405 407 | Unavailable, account's fault |
+| the From address refused: 400 403 422, SES's unverified identity | Unavailable, sender's fault |
 | 429, SES throttling, Postmark's code 429 | Unavailable, a throttle, with Retry-After |
 | 408 425 503, Postmark's maintenance | Unavailable, with Retry-After |
 | 400 413 422 and any other 4xx | Rejected (of a whole batch: the caller bisects); `blaming` |
@@ -89,16 +90,19 @@ SES_WAIT = SES_TOO_FAST | {"ServiceUnavailable", "ServiceUnavailableException"}
 SES_ACCOUNT = frozenset(
     {
         *("LimitExceededException", "AccountSuspendedException", "SendingPausedException"),
-        *("MailFromDomainNotVerifiedException", "MessageRejected", "AccessDenied"),
+        *("MessageRejected", "AccessDenied"),
         *("AccessDeniedException", "InvalidClientTokenId", "UnrecognizedClientException"),
         *("SignatureDoesNotMatch", "InvalidSignatureException", "ExpiredTokenException"),
         *("ExpiredToken", "IncompleteSignature", "MissingAuthenticationToken", "OptInRequired"),
         *("RequestExpired", "NotFoundException"),
     }
 )
-"""MessageRejected stands here because its commonest cause is an identity that is not verified."""
+"""MessageRejected also says that an identity is not verified; that is asked first."""
+SES_SENDER = frozenset({"MailFromDomainNotVerifiedException"})
 
-POSTMARK_ACCOUNT = frozenset({10, 400, 401, 405, 412, 413, 1221, 1226, 1235})
+POSTMARK_ACCOUNT = frozenset({10, 405, 412, 413, 1221, 1226, 1235})
+POSTMARK_SENDER = frozenset({400, 401})
+"""No sender signature for the From address, or one that is not confirmed."""
 POSTMARK_WAIT = frozenset({100, 429})
 
 
@@ -139,7 +143,9 @@ def refusal(status: int, body: Any, headers: Mapping[str, str]) -> ProviderError
     if status in _WAIT_STATUS or code in POSTMARK_WAIT:
         is_throttle = _TOO_FAST in (status, code)
         return Unavailable(reason, retry_after=retry_after(headers), is_throttle=is_throttle)
-    if status in _ACCOUNT_STATUS or code in POSTMARK_ACCOUNT or _blames_sender(body):
+    if code in POSTMARK_SENDER or _blames_sender(body):
+        return Unavailable(reason, is_sender_fault=True)
+    if status in _ACCOUNT_STATUS or code in POSTMARK_ACCOUNT:
         return Unavailable(reason, is_account_fault=True)
     if 400 <= status < 500:
         return Rejected(reason, kind=fault_of_answer(status, said))
@@ -201,13 +207,24 @@ def _classify_ses(response: Mapping[str, Any]) -> ProviderError:
         wait, is_throttle = retry_after(headers), code in SES_TOO_FAST
         words = _sentence(status, f"{code}: {text}")
         return Unavailable(words, retry_after=wait, is_throttle=is_throttle)
+    if code in SES_SENDER or is_unverified(text):
+        return Unavailable(_sentence(status, f"{code}: {text}"), is_sender_fault=True)
     if code in SES_ACCOUNT:
         return Unavailable(_sentence(status, f"{code}: {text}"), is_account_fault=True)
     return refusal(status, {"message": f"{code}: {text}"}, headers)
 
 
+def is_unverified(text: str) -> bool:
+    """Say whether SES refuses the From address: it has not been verified.
+
+    In SES's own sandbox recipients must be verified as well: the words are the same, and so is
+    what to do.
+    """
+    return "not verified" in text
+
+
 def _blames_sender(body: Any) -> bool:
-    """Whether a 400 is about the sender's address, not about a recipient's or the content."""
+    """Whether an answer is about the From address, not about a recipient or the content."""
     if not isinstance(body, dict):
         return False
     errors = body.get("errors")

@@ -43,6 +43,7 @@ from delivery.providers.base import (
 )
 from delivery.providers.blaming import fault_of_words
 from delivery.providers.cargo import METADATA_KEY
+from delivery.providers.classifying import is_unverified
 from delivery.providers.mime import MimeSkeleton, encode_words
 from delivery.providers.outcomes import Outcome
 from delivery.providers.planning import Limits
@@ -56,11 +57,12 @@ _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 _ACCOUNT_STATUS = frozenset(
     {
-        *("MAIL_FROM_DOMAIN_NOT_VERIFIED", "CONFIGURATION_SET_NOT_FOUND", "ACCOUNT_SUSPENDED"),
+        *("CONFIGURATION_SET_NOT_FOUND", "ACCOUNT_SUSPENDED"),
         *("ACCOUNT_DAILY_QUOTA_EXCEEDED", "INVALID_SENDING_POOL_NAME", "ACCOUNT_SENDING_PAUSED"),
         "CONFIGURATION_SET_SENDING_PAUSED",
     }
 )
+_SENDER_STATUS = frozenset({"MAIL_FROM_DOMAIN_NOT_VERIFIED"})
 _WAIT_STATUS = frozenset({"ACCOUNT_THROTTLED", "TRANSIENT_FAILURE"})
 
 _BRACES: Mapping[str, str] = MappingProxyType({"{": "{{bo}}", "}": "{{bc}}", "\\": "{{bs}}"})
@@ -318,6 +320,8 @@ def _refusal(status: str, text: str) -> ProviderError:
     reason = clip(said)
     if status in _WAIT_STATUS:
         return Unavailable(reason, is_throttle=status == "ACCOUNT_THROTTLED")
-    if status in _ACCOUNT_STATUS or "not verified" in text:
+    if status in _SENDER_STATUS or is_unverified(text):
+        return Unavailable(reason, is_sender_fault=True)
+    if status in _ACCOUNT_STATUS:
         return Unavailable(reason, is_account_fault=True)
     return Rejected(reason, kind=fault_of_words(said))

@@ -7,7 +7,7 @@ between our final dot and the server's answer is in doubt: RFC 5321 4.5.3.2.6, R
 |---|---|---|---|
 | connect, TLS, EHLO | Unavailable | Unavailable | Unavailable |
 | AUTH | Unavailable | Unavailable, account's fault | Unavailable |
-| MAIL FROM | Unavailable | Unavailable, account's fault; 552: Rejected | Unavailable |
+| MAIL FROM | Unavailable | Unavailable, sender's fault; 552: Rejected | Unavailable |
 | RCPT TO | Deferred: this person | Rejected; relay or login wanted: account's fault | Unavailable |
 | DATA | Deferred: this person | Rejected | Unavailable |
 | after the final dot | Deferred: this person | Rejected | OutcomeUnknown |
@@ -236,8 +236,10 @@ def _judge(command: str, code: int, text: str) -> ProviderError | None:
 def _sender_refusal(code: int, text: str) -> ProviderError:
     if code == _TOO_BIG:
         return Rejected(sentence(code, text), kind=Fault.CONTENT)
+    if code == _LOGIN_WANTED:
+        return Unavailable(sentence(code, text), is_account_fault=True)
     return Unavailable(
-        sentence(code, text), is_account_fault=code >= 500, is_throttle=is_throttle(code, text)
+        sentence(code, text), is_sender_fault=code >= 500, is_throttle=is_throttle(code, text)
     )
 
 

@@ -1,9 +1,11 @@
 """Every row of the table of failures, against servers that fail at just that stage."""
 
+import json
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from threading import Thread
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -180,7 +182,7 @@ def test_by_status(
         ("LimitExceededException", Unavailable, True),
         ("AccountSuspendedException", Unavailable, True),
         ("SendingPausedException", Unavailable, True),
-        ("MailFromDomainNotVerifiedException", Unavailable, True),
+        ("MailFromDomainNotVerifiedException", Unavailable, False),
         ("MessageRejected", Unavailable, True),
         ("SignatureDoesNotMatch", Unavailable, True),
         ("InvalidClientTokenId", Unavailable, True),
@@ -262,13 +264,40 @@ def test_a_key_with_letters_that_no_key_has_is_found_before_any_call(http_esp: E
     assert http_esp.calls == 0
 
 
-def test_sendgrid_s_refused_sender_is_the_account_s_fault() -> None:
-    body = {"errors": [{"message": "Does not contain a valid address.", "field": "from.email"}]}
-
-    error = refusal(400, body, {})
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (
+            400,
+            {"errors": [{"message": "Not a valid address.", "field": "from.email"}]},
+        ),
+        (403, {"errors": [{"message": "The from address does not match.", "field": "from"}]}),
+        (422, {"ErrorCode": 400, "Message": "No sender signature."}),
+        (422, {"ErrorCode": 401, "Message": "The sender signature is not confirmed."}),
+        (400, {"message": "'from' parameter is not a valid address."}),
+    ],
+)
+def test_a_refused_sender_is_not_the_account_s_fault(status: int, body: Any) -> None:
+    error = refusal(status, body, {})
 
     assert isinstance(error, Unavailable)
-    assert error.is_account_fault
+    assert (error.is_sender_fault, error.is_account_fault) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("MailFromDomainNotVerifiedException", "Why."),
+        ("MessageRejected", "Email address is not verified. The following identities failed."),
+    ],
+)
+def test_ses_s_unverified_identity_is_the_sender_s_fault(code: str, text: str) -> None:
+    with esps.esp("ses") as esp:
+        esp.will(wire.says(400, json.dumps({"message": text}).encode(), x_amzn_ErrorType=code))
+        error = failure_of(esp.provider)
+
+    assert isinstance(error, Unavailable)
+    assert (error.is_sender_fault, error.is_account_fault) == (True, False)
 
 
 def test_ses_without_keys_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ SMTP_ERRORS = [
     ("EHLO", BYE, Unavailable, False),
     ("EHLO", wire.DROP, Unavailable, False),
     ("MAIL", "451 later", Unavailable, False),
-    ("MAIL", "550 5.7.1 sender not allowed", Unavailable, True),
+    ("MAIL", "550 5.7.1 sender not allowed", Unavailable, False),
     ("MAIL", "530 5.7.0 authentication required", Unavailable, True),
     ("MAIL", wire.DROP, Unavailable, False),
     ("MAIL", wire.SILENCE, Unavailable, False),
@@ -72,6 +72,16 @@ def test_fails_for_all_who_are_left(
 
     assert isinstance(error, kind)
     assert getattr(error, "is_account_fault", False) is is_account_fault
+
+
+@either_way
+def test_a_refused_sender_is_not_the_account_s_fault(extensions: list[str]) -> None:
+    script = {"MAIL": ["550 5.7.1 sender not allowed"] * 3}
+    with wire.smtp_server(script=script, extensions=extensions) as server:
+        error = failure_of(smtp_provider(server), people=1)
+
+    assert isinstance(error, Unavailable)
+    assert error.is_sender_fault
 
 
 @either_way
