@@ -8,13 +8,14 @@ STEPS = 4
 """Buckets per doubling: what is read from them is at most 10 % off."""
 
 BUCKET = f"""
-LEAST(200, 1 + floor({STEPS} * GREATEST(0, log(2.0, GREATEST({{seconds}}, {FINEST_S})
-    / {FINEST_S}))))::smallint
+LEAST(200, 1 + floor({STEPS} * GREATEST(0, ln(GREATEST({{seconds}}, {FINEST_S}) / {FINEST_S})
+    / ln(2::float8))))::smallint
 """
+"""In floating point: logarithms of numerics cost 100 times as much."""
 
 
 def _bucket(duration: str) -> str:
-    seconds = f"EXTRACT(EPOCH FROM {duration})"
+    seconds = f"EXTRACT(EPOCH FROM {duration})::float8"
     return BUCKET.format(seconds=seconds)
 
 
