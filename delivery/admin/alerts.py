@@ -66,7 +66,7 @@ class AlertAdmin(ReadOnlyAdmin):
         subject = alert.subject
         if link:
             subject = format_html('<a class="ui-link" href="{}">{}</a>', link, subject)
-        line = '{}: {}<br><span class="ui-quiet-text ui-small">{}</span>'
+        line = '<div class="ui-cell">{}: {}<br><span class="ui-quiet-text ui-small">{}</span></div>'
         return format_html(line, alerting.label_of(alert.kind), subject, alert.text)
 
     @admin.display(description="State")

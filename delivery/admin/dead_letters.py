@@ -159,7 +159,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         name = reviving.class_of(letter)
         tone = "quiet" if name == Message.Fault.ADDRESS else "bad"
         words = "nobody could take it in time" if name == reviving.EXPIRED else letter.error
-        line = '{}<br><span class="ui-quiet-text ui-small">{}</span>'
+        line = '<div class="ui-cell">{}<br><span class="ui-quiet-text ui-small">{}</span></div>'
         return format_html(line, label(CLASSES[name], tone), words or "no reason given")
 
     @admin.display(description="Provider")

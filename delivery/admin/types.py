@@ -130,7 +130,7 @@ class MessageTypeAdmin(ModelAdmin):
 
     @admin.display(description="Type")
     def kind(self, kind: MessageType) -> SafeString:
-        line = '{}<br><span class="ui-quiet-text ui-small">{}</span>'
+        line = '<div class="ui-cell">{}<br><span class="ui-quiet-text ui-small">{}</span></div>'
         return format_html(line, kind.label, kind.name)
 
     @admin.display(description="Stream")
@@ -140,9 +140,10 @@ class MessageTypeAdmin(ModelAdmin):
     @admin.display(description="Promise")
     def promise(self, kind: MessageType) -> SafeString:
         """The deadline; beneath, when operators are told and when it is given up."""
-        line = 'within {}<br><span class="ui-quiet-text ui-small">told after {}, given up after {}'
+        line = '<div class="ui-cell">within {}<br><span class="ui-quiet-text ui-small">'
         limits = (_exact(each) for each in (kind.deadline, kind.alert_after, kind.expires_after))
-        return format_html(line + "</span>", *limits)
+        told = "told after {}, given up after {}</span></div>"
+        return format_html(line + told, *limits)
 
     @admin.display(description="In time, 24 hours")
     def day_rate(self, kind: Any) -> SafeString | str:
@@ -162,7 +163,8 @@ class MessageTypeAdmin(ModelAdmin):
         found: Compliance | None = kind.week
         if found is None or found.p50 is None or found.p95 is None or found.p99 is None:
             return "–"
-        line = '{}<br><span class="ui-quiet-text ui-small">95 %: {} · 99 %: {}</span>'
+        line = '<div class="ui-cell">{}<br><span class="ui-quiet-text ui-small">'
+        line += "95 %: {} · 99 %: {}</span></div>"
         return format_html(line, _short(found.p50), _short(found.p95), _short(found.p99))
 
 
@@ -175,7 +177,7 @@ def _kept(found: Compliance | None, waiting: int) -> SafeString | str:
     counts = f"{number(found.in_time)} of {number(found.mails)}"
     if waiting:
         counts += f", {number(waiting)} still waiting"
-    line = '{}<br><span class="ui-quiet-text ui-small">{}</span>'
+    line = '<div class="ui-cell">{}<br><span class="ui-quiet-text ui-small">{}</span></div>'
     return format_html(line, badge(share(found.in_time, found.mails), tone), counts)
 
 
