@@ -24,6 +24,7 @@ DEAD_LETTERS = "dead_letters"
 CAMPAIGN = "campaign"
 REDIS = "redis"
 LABELS = {
+    "silence": "A provider does not tell",
     SLA: "Mail is late",
     PROVIDER: "A provider needs you",
     BREAKER: "A provider is not used",

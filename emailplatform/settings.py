@@ -286,6 +286,8 @@ WEBHOOK_WINDOWS = {
     "generic": env.whole("GENERIC_WINDOW_MIN", 10),
 }
 """How old a signed webhook may be, in minutes; older ones are stored and applied as late."""
+SILENCE_AFTER_H = env.whole("SILENCE_AFTER_H", 6)
+"""Hours after which an accepted message should have been reported on."""
 GEOIP_FILE = env.text("GEOIP_FILE", "")
 """A country or city database in MaxMind's format: where somebody opened or clicked."""
 WEBHOOK_RATE = env.whole("WEBHOOK_RATE", 120_000)

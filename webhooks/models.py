@@ -13,7 +13,12 @@ from django.db.models.functions import Now
 from delivery.models import ProviderAccount, token_of
 from delivery.providers.base import Heard, WebhookRequest
 from emailplatform.states import StatefulModel
-from webhooks.querysets import EventQuerySet, RawRequestQuerySet, WebhookCountQuerySet
+from webhooks.querysets import (
+    EventQuerySet,
+    RawRequestQuerySet,
+    SilenceQuerySet,
+    WebhookCountQuerySet,
+)
 
 
 class RawRequest(StatefulModel):
@@ -164,6 +169,29 @@ class Event(models.Model):
         request = RawRequest.objects.filter(pk=self.request_id or 0).first()
         events = request.read()[0] if request else []
         return next((each.raw for each in events if each.dedupe_key == self.dedupe_key), {})
+
+
+class Silence(models.Model):
+    """What was sent in one hour by one account over one lane, and of how much nothing was told."""
+
+    account = models.ForeignKey(ProviderAccount, models.CASCADE, db_index=False)
+    stream = models.CharField(max_length=20)
+    mailbox = models.CharField(max_length=10)
+    hour = models.DateTimeField()
+    sent = models.PositiveIntegerField()
+    silent = models.PositiveIntegerField()
+
+    objects = SilenceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hour", "account", "stream", "mailbox"], name="silence_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.silent} of {self.sent}"
 
 
 class WebhookCount(models.Model):

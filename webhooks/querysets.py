@@ -13,7 +13,7 @@ from delivery.counting import Delta
 from webhooks import statements
 
 if TYPE_CHECKING:
-    from webhooks.models import Event, RawRequest, WebhookCount
+    from webhooks.models import Event, RawRequest, Silence, WebhookCount
 
 LOCK_TIMEOUT_MS = 500
 """Applying gives way before PostgreSQL looks for deadlocks (1 s): no sender is ever the victim."""
@@ -254,6 +254,13 @@ class EventQuerySet(models.QuerySet["Event"]):
         with connection.cursor() as cursor:
             cursor.execute(statements.SETTLE)
             return [Delta(*row) for row in cursor.fetchall()]
+
+
+class SilenceQuerySet(models.QuerySet["Silence"]):
+    def count_hours(self, since: datetime, until: datetime) -> None:
+        """Count what was sent in these hours and what of it nobody told anything; once or again."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.COUNT_SILENCE, [since, until])
 
 
 class WebhookCountQuerySet(models.QuerySet["WebhookCount"]):

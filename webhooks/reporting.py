@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from campaigns.models import Campaign
 from delivery.models import ProviderAccount
 from delivery.providers.base import EventType
+from webhooks import finding
 from webhooks.models import Event, RawRequest, WebhookCount
 from webhooks.querysets import Lag
 
@@ -92,7 +93,21 @@ def stats(now: datetime, span: timedelta) -> dict[str, Any]:
         | _lag(lags.get(each.pk), each.last_heard_at)
         for each in accounts
     ]
-    return {"waiting": waiting(), "accounts": rows}
+    return {"waiting": waiting(), "accounts": rows, "silent": _silent(now)}
+
+
+def _silent(now: datetime) -> list[dict[str, Any]]:
+    """Return what was accepted and never reported on, lane by lane, the worst first."""
+    return [
+        {
+            "account": gap.account.name,
+            "stream": gap.stream,
+            "mailbox": gap.mailbox,
+            "sent": gap.sent,
+            "silent": gap.silent,
+        }
+        for gap in finding.gaps(now)
+    ]
 
 
 def _counts(by_outcome: Mapping[str, int]) -> dict[str, int]:

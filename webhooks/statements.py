@@ -38,6 +38,18 @@ VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (account_id, replay_key) DO NOTHING
 """
 
+COUNT_SILENCE = f"""
+INSERT INTO webhooks_silence AS known (account_id, stream, mailbox, hour, sent, silent)
+SELECT provider_id, stream, mailbox, date_trunc('hour', sent_at), count(*),
+    count(*) FILTER (WHERE num_nonnulls({", ".join(MARKS)}) = 0)
+FROM delivery_message
+WHERE sent_at >= %s AND sent_at < %s AND status = 'sent' AND provider_id IS NOT NULL
+GROUP BY 1, 2, 3, 4
+ON CONFLICT (hour, account_id, stream, mailbox)
+DO UPDATE SET sent = excluded.sent, silent = excluded.silent
+"""  # noqa: S608 (names of our own)
+"""Of hours gone by, so nothing is added to them; an index on ranges of pages finds them."""
+
 LAGS = """
 SELECT account_id,
     extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY applied_at - received_at)),

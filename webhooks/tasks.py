@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from webhooks import applying, concluding
+from webhooks import applying, concluding, finding
 
 TICK_S = settings.TICK_S
 BATCH = 200
@@ -21,6 +21,12 @@ def apply_events() -> None:
     stop_at = time.monotonic() + TICK_S
     while time.monotonic() < stop_at and applying.apply_pending(BATCH, timezone.now()):
         pass
+
+
+@shared_task(expires=600)
+def find_silence() -> None:
+    """Every 10 minutes: count what providers took and never spoke of, and tell operators."""
+    finding.find_silence(timezone.now())
 
 
 @shared_task(expires=30)

@@ -77,6 +77,10 @@ class Unavailable(ProviderError):
         self.is_throttle = is_throttle
 
 
+class CannotBeAsked(ProviderError):
+    """This kind of provider tells by webhook only."""
+
+
 class OutcomeUnknown(ProviderError):
     """It may have been accepted (silence after sending). Never fail over: it could send twice."""
 
@@ -309,6 +313,13 @@ class Provider(ABC):
     def parse_each(self, request: WebhookRequest) -> Heard:
         """Return the events of a verified request and, beside them, what was not understood."""
         return self.events.parse_each(request)
+
+    def told_since(self, since: datetime, until: datetime) -> Iterator[bytes]:
+        """Ask what happened between two times; yield bodies as their webhooks would have been.
+
+        Raises Unavailable if it cannot be asked now, or (CannotBeAsked) not at all.
+        """
+        raise CannotBeAsked(f"{self.label} has no search for events that we know of.")
 
     def confirm(self, request: WebhookRequest) -> bool:
         """Answer a provider's hand-shake (an SNS subscription); True if this request was one."""

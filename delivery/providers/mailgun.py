@@ -7,14 +7,15 @@ of a call, and its events carry that same id: our own id is what tells the peopl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, ClassVar
 
 from anymail.backends import mailgun
 from anymail.message import AnymailMessage
 
-from delivery.providers import mailgun_events
+from delivery.providers import mailgun_events, mailgun_search
 from delivery.providers.anymail import (
     TIMEOUT,
     AnymailProvider,
@@ -95,6 +96,10 @@ class Mailgun(AnymailProvider):
         ),
         *HEARING_FIELDS,
     )
+
+    def told_since(self, since: datetime, until: datetime) -> Iterator[bytes]:
+        """Ask Mailgun; see `Provider.told_since`."""
+        return mailgun_search.told_since(self.account, since, until)
 
     def _backend(self) -> Backend:
         if "/" in self.account["domain"]:

@@ -7,14 +7,15 @@ The answer is a list in the order of the request; an entry may fail while others
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, ClassVar
 
 from anymail.backends import base_requests, postmark
 from anymail.message import AnymailMessage
 
-from delivery.providers import postmark_events
+from delivery.providers import postmark_events, postmark_search
 from delivery.providers.anymail import (
     TIMEOUT,
     AnymailProvider,
@@ -119,6 +120,10 @@ class Postmark(AnymailProvider):
         ),
         *HEARING_FIELDS,
     )
+
+    def told_since(self, since: datetime, until: datetime) -> Iterator[bytes]:
+        """Ask Postmark; see `Provider.told_since`."""
+        return postmark_search.told_since(self.account, since, until)
 
     def _backend(self) -> Backend:
         backend: Backend = _Backend(

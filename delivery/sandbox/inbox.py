@@ -118,6 +118,11 @@ class Inbox:
                 read[row["message"]] = self._parts(row)
         return [_due(row, *read[row["message"]]) for row in rows]
 
+    def happened(self, account: str, since: float, until: float) -> list[Due]:
+        """Return the events of an account between two times, told or not, in their order."""
+        rows = self._db.execute(schema.HAPPENED, (account, since, until)).fetchall()
+        return [_due(row, *self._parts(row)) for row in rows]
+
     def next_due(self) -> float | None:
         """Return when the next event is due, in seconds since the epoch."""
         due: float | None = self._one("SELECT min(due_at) FROM event WHERE state = 0")

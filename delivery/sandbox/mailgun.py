@@ -153,13 +153,13 @@ def _post(account: Account, occurrence: Occurrence) -> Post:
     signature = sign_mailgun(account.signing.get("signing_key", ""), timestamp, token)
     body = {
         "signature": {"token": token, "timestamp": timestamp, "signature": signature},
-        "event-data": _event(account, occurrence),
+        "event-data": event_data(account, occurrence),
     }
     headers = {"Content-Type": "application/json", "User-Agent": "mailgun/treq-20.9.0"}
     return Post(account.webhook_url, headers, json.dumps(body).encode(), [occurrence.id])
 
 
-def _event(account: Account, occurrence: Occurrence) -> dict[str, Any]:
+def event_data(account: Account, occurrence: Occurrence) -> dict[str, Any]:
     """Return the event-data of one event."""
     shared, own = occurrence.shared, occurrence.own
     identity = hashlib.sha256(f"{occurrence.provider_message_id}/{occurrence.id}".encode()).digest()

@@ -149,12 +149,12 @@ def posts(account: Account, occurrences: Sequence[Occurrence], base_url: str) ->
         given = account.signing
         headers["Authorization"] = basic_auth(given["user"], given.get("password", ""))
     return [
-        Post(account.webhook_url, headers, json.dumps(_event(item)).encode(), [item.id])
+        Post(account.webhook_url, headers, json.dumps(record_of(item)).encode(), [item.id])
         for item in occurrences
     ]
 
 
-def _event(occurrence: Occurrence) -> dict[str, Any]:
+def record_of(occurrence: Occurrence) -> dict[str, Any]:
     kind = TOLD[occurrence.type]
     own = occurrence.own
     event: dict[str, Any] = {

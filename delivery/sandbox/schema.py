@@ -35,12 +35,15 @@ INSERT_EVENT = (
     "INSERT INTO event (message, account, type, at, due_at, pick, agent, state)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-DUE = (
+_EVENT = (
     "SELECT event.id AS event, event.message, event.type, event.at, event.pick, event.agent,"
     " event.attempts, message.account, call.kind, message.call, message.own, message.recipient,"
     " message.message_id, message.provider_message_id"
     " FROM event JOIN message ON message.id = event.message JOIN call ON call.id = message.call"
-    " WHERE event.state = 0 AND event.due_at <= ? ORDER BY event.due_at LIMIT ?"
+)
+DUE = f"{_EVENT} WHERE event.state = 0 AND event.due_at <= ? ORDER BY event.due_at LIMIT ?"
+HAPPENED = (
+    f"{_EVENT} WHERE event.account = ? AND event.at >= ? AND event.at <= ? ORDER BY event.at, 1"
 )
 POSTPONE = "UPDATE event SET state = 0, due_at = ?, attempts = attempts + 1 WHERE id = ?"
 STATS = (

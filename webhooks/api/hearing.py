@@ -160,6 +160,7 @@ _StatsAnswer = inline_serializer(
         "hours": serializers.IntegerField(),
         "waiting": serializers.IntegerField(),
         "accounts": serializers.ListField(child=serializers.DictField()),
+        "silent": serializers.ListField(child=serializers.DictField()),
     },
 )
 
