@@ -18,6 +18,8 @@ from typing import Any
 
 from limits import RateLimitItem
 from limits.storage import MemoryStorage, RedisStorage
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 BUCKETS = 40
 KEPT = BUCKETS + 1
@@ -167,7 +169,9 @@ class RedisWindows:
 
     def __init__(self, url: str, now_ms: Callable[[], int] = lambda: 0) -> None:
         self._now_ms = now_ms
-        self.store = RedisStorage(url, socket_connect_timeout=1, socket_timeout=2)
+        # Nobody waits long: without Redis each counts alone. Twice, for a connection may be old.
+        once_more: Any = Retry(NoBackoff(), 1)
+        self.store = RedisStorage(url, socket_connect_timeout=1, socket_timeout=2, retry=once_more)
         script = self.store.get_connection().register_script
         self._take, self._give_back = script(_TAKE.encode()), script(_GIVE_BACK.encode())
         self._learn = script(_LEARN.encode())
