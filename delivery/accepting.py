@@ -14,11 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from campaigns.models import Template
 from campaigns.rendering import TemplateProblem, header_text
 from campaigns.versioning import version_of
-from delivery import attaching, mailing
+from delivery import attaching, mailing, ruling
 from delivery.attaching import File
 from delivery.models import Attachment, Mail, Message, MessageType, Stream, Submission
 from emailplatform.errors import DomainError, InvalidInput
@@ -118,6 +119,7 @@ def accept(prepared: Sequence[Prepared]) -> list[Message]:
         people = _people(each.message.email for each in prepared)
         for each in prepared:
             each.message.subscriber_id = people.get(each.message.email)
+        ruling.stamp([each.message for each in prepared], timezone.now())
         messages = Message.objects.bulk_create(each.message for each in prepared)
         for each in prepared:
             each.mail.message_id = each.message.pk
@@ -187,6 +189,7 @@ def resend(message: Message, now: datetime) -> Message:
             address_key=message.address_key,
             stream=message.stream,
             mailbox=message.mailbox,
+            route=max(message.route, 0),
             type_id=message.type_id,
             due_at=now,
             wanted_at=now,

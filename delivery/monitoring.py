@@ -104,6 +104,7 @@ def _accounts() -> list[ProviderAccount]:
 
 def _plain(account: ProviderAccount, health: dict[str, Any]) -> dict[str, Any]:
     return {
+        "id": account.pk,
         "name": account.name,
         "kind": account.kind,
         "status": account.status,

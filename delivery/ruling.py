@@ -68,6 +68,19 @@ def tier_of(person: Subscriber | None, now: datetime) -> Tier:
     return Tier.NEW if person.created_at > now - NEW_FOR else Tier.COLD
 
 
+def stamp(messages: Sequence[Message], now: datetime) -> None:
+    """Give messages that are about to be queued their route; at most one query, for the tier."""
+    if not active():
+        return
+    people: dict[int, Subscriber] = {}
+    if asks_for_tier():
+        known = Subscriber.objects.only("engaged_at", "created_at")
+        people = known.in_bulk([each.subscriber_id for each in messages if each.subscriber_id])
+    for each in messages:
+        tier = tier_of(people.get(each.subscriber_id or 0), now)
+        each.route = route_of(each.email, each.stream, tier)
+
+
 def stamp_queued(now: datetime) -> int:
     """Stamp what is queued anew if rules have changed; return how many messages changed.
 

@@ -45,6 +45,7 @@ v1 = [
     path("email/webhooks/retry/<int:pk>/", retry_webhook),
     path("system/status/", delivery_api.SystemStatusView.as_view()),
     path("system/queues/", delivery_api.QueuesView.as_view()),
+    path("system/providers/<int:pk>/reset/", delivery_api.ResetView.as_view()),
     *router.urls,
 ]
 

@@ -10,5 +10,6 @@ from delivery.admin import (  # noqa: F401
     messages,
     providers,
     queues,
+    rules,
     types,
 )

@@ -12,7 +12,8 @@ from django.utils import timezone
 from campaigns.admin.forms import Styled
 from delivery import breaking
 from delivery.admin.lane_limits import LaneLimitsField
-from delivery.models import ProviderAccount
+from delivery.models import ProviderAccount, Stream
+from delivery.models.rules import is_pattern
 from delivery.providers import registry
 from delivery.providers.base import Field
 from delivery.provisioning import split_secrets
@@ -28,7 +29,7 @@ _LAST = 4
 
 
 class ProviderForm(Styled, forms.ModelForm):
-    """Name, share, size of calls, limits; the kind's own fields are added by `form_for`."""
+    """Name, share, limits, what routing goes by; the kind's own fields: `form_for`."""
 
     lane_limits = LaneLimitsField(
         label="Limits per mailbox provider",
@@ -38,23 +39,48 @@ class ProviderForm(Styled, forms.ModelForm):
             "min, hour, day); with a stream before it, for that stream only."
         ),
     )
+    streams = forms.MultipleChoiceField(
+        label="Mail it carries",
+        choices=Stream.choices,
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text="None: nothing goes through it but tests.",
+    )
+    sending_domains = forms.CharField(
+        label="Sending domains",
+        required=False,
+        help_text="The domains verified there, such as example.com or *.example.com. It never "
+        "carries mail from another one. Empty: any.",
+    )
 
     class Meta:
         model = ProviderAccount
         fields = [
-            "name",
-            "weight",
-            "batch_size",
-            "limit_per_second",
-            "limit_per_hour",
-            "limit_per_day",
-            "lane_limits",
+            *("name", "weight", "batch_size"),
+            *("limit_per_second", "limit_per_hour", "limit_per_day", "lane_limits"),
+            *("streams", "sending_domains", "cost_per_1000", "region"),
         ]
         labels = {
             "limit_per_second": "Per second",
             "limit_per_hour": "Per hour",
             "limit_per_day": "Per day",
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["sending_domains"] = " ".join(self.instance.sending_domains)
+
+    def clean_streams(self) -> list[str]:
+        """A form that does not ask leaves them as they are."""
+        if not self.data.get("asks_routing"):
+            return list(self.instance.streams)
+        return [str(each) for each in self.cleaned_data["streams"]]
+
+    def clean_sending_domains(self) -> list[str]:
+        words = self.cleaned_data["sending_domains"].lower().replace(",", " ").split()
+        for word in words:
+            is_pattern(word)
+        return list(dict.fromkeys(words))
 
     def clean(self) -> dict[str, Any]:
         """Ask for the secrets anew if they would go to another place than they were given for.

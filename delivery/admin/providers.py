@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from campaigns.models import Campaign
 from delivery import breaking, monitoring, overseeing
+from delivery.admin.curves import curves
 from delivery.admin.forms import ProbeForm
 from delivery.admin.provider_forms import form_for
 from delivery.models import ProviderAccount
@@ -26,6 +27,7 @@ from emailplatform.errors import InvalidInput
 from emailplatform.secrets import CannotDecrypt
 
 Status = ProviderAccount.Status
+SHOWN_CHANGES = 10
 HEAR = {
     "sendgrid": "At SendGrid: Settings, Mail Settings, Event Webhook. Paste this address, switch "
     "on the signed webhook, and copy its verification key into this form.",
@@ -45,8 +47,8 @@ HEAR = {
 class ProviderAdmin(PageAdmin):
     heading = "Providers"
     intro = (
-        "Who carries your mail. With two or more, mail is shared out by weight, and one that fails "
-        "is left alone for a while."
+        "Who carries your mail. With two or more, rules and scores decide which; equal ones share "
+        "by weight, and one that fails is left alone for a while."
     )
     add_label = "Add provider"
     search_fields = ["name"]
@@ -69,6 +71,7 @@ class ProviderAdmin(PageAdmin):
             self.deed("<int:pk>/test/", self.test, "test"),
             self.deed("<int:pk>/pause/", self.pause, "pause"),
             self.deed("<int:pk>/resume/", self.resume, "resume"),
+            self.deed("<int:pk>/reset/", self.reset, "reset"),
         ]
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -154,6 +157,8 @@ class ProviderAdmin(PageAdmin):
             hear=HEAR.get(account.kind, ""),
             probe_form=ProbeForm(initial=_usual_addresses(request)),
             now=timezone.now(),
+            reputation=None if is_new else curves(timezone.now()).get(account.pk),
+            changes=[] if is_new else account.circuitchange_set.all()[:SHOWN_CHANGES],
             buttons=[] if is_new else self._buttons(request, account),
         )
 
@@ -163,6 +168,10 @@ class ProviderAdmin(PageAdmin):
         buttons = []
         if self.has_delete_permission(request, account):
             buttons.append(Button("Delete", self.url("delete", account.pk), "delete", "danger"))
+        if account.is_broken:
+            question = f"Give {account} mail again at once? If it fails, it is left alone again."
+            url = self.url("reset", account.pk)
+            buttons.append(Button("Reset breaker", url, "restart_alt", post=True, confirm=question))
         if account.status == Status.ACTIVE:
             question = f"Pause {account}? Its share goes through the others until you resume it."
             url = self.url("pause", account.pk)
@@ -195,16 +204,25 @@ class ProviderAdmin(PageAdmin):
         account.resume()
         self.done(request, account, f"{account} is given mail again.")
 
+    def reset(self, request: HttpRequest, account: ProviderAccount) -> None:
+        """Close the breaker, because somebody knows better."""
+        if breaking.close(account, f"Reset by {request.user.get_username()}.", timezone.now()):
+            self.done(request, account, f"{account} is given mail again.")
+        else:
+            self.message_user(request, f"{account} was not left alone: nothing to reset.")
+
 
 def cards(now: datetime) -> list[dict[str, Any]]:
     """Return what each card shows."""
     midnight = timezone.localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
     today = monitoring.volumes(midnight)
+    reputations = curves(now)
     return [
         {
             "account": account,
             "health": monitoring.health_of(account, now),
             "limits": overseeing.limits([account], now),
+            "reputation": reputations.get(account.pk),
             "today": today.get(account.pk, Totals()),
             "has_sent": account.handoff_set.filter(accepted__gt=0).exists(),
             "label": registry.KINDS[account.kind].label,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from delivery.api.dead_letters import DeadLetterViewSet
 from delivery.api.messages import MessageViewSet
-from delivery.api.reporting import CampaignStatsView, QueuesView, SystemStatusView
+from delivery.api.reporting import CampaignStatsView, QueuesView, ResetView, SystemStatusView
 from delivery.api.sending import SendViewSet
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "DeadLetterViewSet",
     "MessageViewSet",
     "QueuesView",
+    "ResetView",
     "SendViewSet",
     "SystemStatusView",
 ]

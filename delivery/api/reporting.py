@@ -14,8 +14,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from campaigns.models import Campaign
-from delivery import monitoring, overseeing, reports
+from delivery import breaking, monitoring, overseeing, reports
 from delivery.models import ProviderAccount, Worker
+from emailplatform.api import Audited
+from emailplatform.models import ApiKey
 
 _StatsAnswer = inline_serializer(
     "CampaignStats",
@@ -49,6 +51,15 @@ _QueuesAnswer = inline_serializer(
     },
 )
 
+_ResetAnswer = inline_serializer(
+    "BreakerReset",
+    {
+        "id": serializers.IntegerField(),
+        "circuit": serializers.CharField(),
+        "was_open": serializers.BooleanField(),
+    },
+)
+
 
 class CampaignStatsView(APIView):
     """Progress and outcome of one campaign. People, not events; machines apart."""
@@ -79,6 +90,22 @@ class QueuesView(APIView):
     @extend_schema(responses=_QueuesAnswer)
     def get(self, request: Request) -> Response:
         return Response(overseeing.as_data(overseeing.overview(timezone.now())))
+
+
+class ResetView(Audited, APIView):
+    """Give an account mail again at once, although its breaker is open."""
+
+    basename = "provider"
+    action = "reset"
+    detail = True
+    queryset = ProviderAccount.objects.defer("secrets")
+
+    @extend_schema(request=None, responses=_ResetAnswer)
+    def post(self, request: Request, pk: int) -> Response:
+        account = get_object_or_404(self.queryset.all(), pk=pk)
+        who = request.auth if isinstance(request.auth, ApiKey) else request.user
+        was_open = breaking.close(account, f"Reset by {who}.", timezone.now())
+        return Response({"id": account.pk, "circuit": "closed", "was_open": was_open})
 
 
 def stats_of(campaign: Campaign) -> dict[str, Any]:

@@ -197,6 +197,19 @@ def test_saving_moving_and_deleting_a_rule_asks_for_stamps_anew():
     assert asked == [True, True, True]
 
 
+def test_mail_by_api_is_stamped_as_it_is_accepted():
+    gmail = rule(domains=["gmail.com"], tier="engaged")
+    engaged = make.subscriber("ana@gmail.com", engaged_at=timezone.now())
+    messages = [
+        Message(email="ana@gmail.com", stream="critical", subscriber=engaged),
+        Message(email="bo@gmail.com", stream="critical"),
+    ]
+
+    ruling.stamp(messages, timezone.now())
+
+    assert [each.route for each in messages] == [gmail.pk, 0]
+
+
 def test_the_stamp_of_a_lane_reads_no_more_than_the_lane():
     queued("a@gmail.com")
     lane = Lane("marketing", "gmail", Message.objects.get().campaign_id)
