@@ -41,7 +41,7 @@ FROM delivery_provideraccount a CROSS JOIN LATERAL (
         EXTRACT(EPOCH FROM avg(took) FILTER (WHERE status <> 'unknown'))::float AS latency_s
     FROM (
         SELECT h.status, h.trouble, h.finished_at - h.in_flight_at AS took,
-            power(0.5, EXTRACT(EPOCH FROM %(now)s - h.started_at) / 600) AS weight
+            power(0.5::float8, EXTRACT(EPOCH FROM %(now)s - h.started_at)::float8 / 600) AS weight
         FROM delivery_handoff h
         WHERE h.provider_id = a.id AND h.started_at > %(since)s AND h.in_flight_at IS NOT NULL
           AND h.finished_at IS NOT NULL
