@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Q
-from django.utils.text import slugify
 
 from delivery.models import ProviderAccount
+from delivery.models.accounts import LONGEST_WEBHOOK_NAME
 from delivery.providers import registry
 from delivery.providers.base import Forged, Provider, TooOld, WebhookRequest
 from webhooks.models import RawRequest, WebhookCount
@@ -28,9 +28,6 @@ logger = logging.getLogger(__name__)
 KNOWN_FOR_S = 5.0
 """How long a process believes what it read of an account: a changed secret works after that."""
 HEARD_EVERY = timedelta(seconds=30)
-
-LONGEST_NAME = 30
-"""Of an account's name in an address; what is longer is a token."""
 
 KEPT_HEADERS = frozenset(
     {
@@ -64,7 +61,7 @@ _heard: dict[int, datetime] = {}
 
 def is_guessable(account: str) -> bool:
     """Say whether this part of an address is a name that anybody may guess, and no token."""
-    return len(account) <= LONGEST_NAME
+    return len(account) <= LONGEST_WEBHOOK_NAME
 
 
 def find_listener(kind: str, account: str) -> Listener | None:
@@ -86,17 +83,12 @@ def find_listener(kind: str, account: str) -> Listener | None:
     return listener
 
 
-def name_of(account: ProviderAccount) -> str:
-    """Return an account's name as its address may carry it."""
-    return slugify(account.name)[:LONGEST_NAME].strip("-_")
-
-
 def _find_account(kind: str, account: str) -> ProviderAccount | None:
     accounts = ProviderAccount.objects.filter(kind__in=registry.heard_as(kind)).order_by("pk")
     if not is_guessable(account):
         return accounts.filter(webhook_token=account).first()
     if account:
-        return next((each for each in accounts if name_of(each) == account.lower()), None)
+        return next((each for each in accounts if each.webhook_name == account.lower()), None)
     return next((each for each in accounts if each.has_webhook_secret), None)
 
 

@@ -10,6 +10,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.text import slugify
 
 from delivery.models.rules import covers, is_pattern
 from delivery.models.streams import Stream
@@ -17,6 +18,9 @@ from delivery.providers import hearing, registry
 from delivery.providers.base import Account, Provider
 from delivery.querysets import ProviderAccountQuerySet
 from emailplatform.secrets import CannotDecrypt, EncryptedJSONField
+
+LONGEST_WEBHOOK_NAME = 30
+"""Of a name in a webhook address; what is longer there is a token."""
 
 
 def _token() -> str:
@@ -150,6 +154,11 @@ class ProviderAccount(models.Model):
         """Where this account's provider must post its events."""
         kind = registry.KINDS[self.kind].webhook_kind or self.kind
         return f"{settings.PUBLIC_URL}/api/webhooks/email/{kind}/{self.webhook_token}"
+
+    @property
+    def webhook_name(self) -> str:
+        """Its name as its webhook address may carry it; such an address can be guessed."""
+        return slugify(self.name)[:LONGEST_WEBHOOK_NAME].strip("-_")
 
     @property
     def heard_types(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from delivery import breaking
 from delivery.models import Message, ProviderAccount
 from delivery.providers.base import Unavailable
+from delivery.sandbox.signing import make_keys
 from tests import make, scripted
 from tests.pages import member, text, use_own_cache
 from tests.scripted import Scripted
@@ -72,17 +73,48 @@ def test_a_required_setting_that_is_missing_is_said_at_its_field(admin_client):
 
 
 def test_a_secret_left_empty_stays_and_a_new_one_replaces_it(admin_client):
+    new = make_keys("sendgrid")["public_key"]
     account = make.account("Main", secrets={"api_key": SECRET, "webhook_public_key": "old key"})
     broken(account, "401")
     here = account.config["api_url"]
-    form = {"name": "Main", "weight": "5", "set_webhook_public_key": "new key", "set_api_url": here}
+    form = {"name": "Main", "weight": "5", "set_webhook_public_key": new, "set_api_url": here}
 
     admin_client.post(page_of(account), form)
 
     account = ProviderAccount.objects.get()
-    assert account.secrets == {"api_key": SECRET, "webhook_public_key": "new key"}
+    assert account.secrets == {"api_key": SECRET, "webhook_public_key": new}
     assert account.cooling_until is None, "new credentials deserve a new try"
     assert account.version == 2
+
+
+def test_a_webhook_secret_is_added_without_knowing_the_old_one(admin_client):
+    old, new = (make_keys("sendgrid")["public_key"] for _ in range(2))
+    account = make.account("Main", secrets={"api_key": SECRET, "webhook_public_key": old})
+    form = {"name": "Main", "weight": "5", "set_api_url": account.config["api_url"]}
+
+    wrong = admin_client.post(page_of(account), {**form, "set_webhook_public_key": "+ no key"})
+    admin_client.post(page_of(account), {**form, "set_webhook_public_key": f"+ {new}"})
+
+    assert "copy it again" in wrong.content.decode()
+    stored = ProviderAccount.objects.get().secrets["webhook_public_key"]
+    assert stored.split() == [new, old]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("set_webhook_window_min", "soon", "Give minutes"),
+        ("set_webhook_types", "delivered teapot", "There is no event “teapot”"),
+    ],
+)
+def test_how_an_account_is_heard_is_checked(admin_client, setting: str, value: str, words: str):
+    account = make.account("Main", secrets={"api_key": SECRET})
+    form = {"name": "Main", "weight": "5", "set_api_url": account.config["api_url"]}
+
+    page = admin_client.post(page_of(account), {**form, setting: value}).content.decode()
+
+    assert words in page
+    assert ProviderAccount.objects.get().version == 1
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from subscribers.models import Import
 from tests import make
 from tests.pages import member, text, use_own_cache
 from webhooks import reporting
-from webhooks.models import Event, RawRequest, WebhookCount
+from webhooks.models import Event, RawRequest, Silence, WebhookCount
 
 pytestmark = pytest.mark.django_db
 HOSTILE = "<script>alert('x')</script>"
@@ -279,3 +279,44 @@ def test_the_timeline_of_a_message_has_an_end(monkeypatch):
     assert "/2" in page
     assert "example.com/0" not in page
     assert "The newest 2 are shown." in page
+
+
+def test_orphans_and_who_looked_are_shown_and_can_be_picked(admin_client):
+    event("delivered", recipient="lost@example.com", standing="orphan")
+    opened = event(
+        "opened", recipient="ana@example.com", client="Thunderbird", os="Windows", country="PT"
+    )
+
+    orphans = text(admin_client.get("/admin/webhooks/event/?standing__exact=orphan"))
+    one = text(admin_client.get(f"/admin/webhooks/event/{opened.pk}/change/"))
+
+    assert "lost@example.com" in orphans
+    assert "Orphan: we have no such mail" in orphans
+    assert "ana@example.com" not in orphans
+    assert "Thunderbird · Windows" in one
+    assert "PT" in one
+
+
+def test_a_dead_letter_shows_where_it_broke_to_whoever_may_try_it_again(admin_client):
+    dead = request_from(make.account(), status="failed", traceback=f"in line 7 {HOSTILE}")
+    path = f"/admin/webhooks/rawrequest/{dead.pk}/change/"
+
+    page = admin_client.get(path).content.decode()
+
+    assert "in line 7" in page
+    assert HOSTILE not in page
+    assert "in line 7" not in text(member("Marketer").get(path))
+
+
+def test_what_nobody_told_stands_above_the_requests(admin_client):
+    account = make.account("Quiet")
+    hour = (timezone.now() - timedelta(hours=7)).replace(minute=0, second=0, microsecond=0)
+    Silence.objects.create(
+        account=account, stream="marketing", mailbox="gmail", hour=hour, sent=90, silent=61
+    )
+
+    page = text(admin_client.get("/admin/webhooks/rawrequest/"))
+
+    assert "Accepted, and nothing told" in page
+    assert "Quiet" in page
+    assert "61" in page

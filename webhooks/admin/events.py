@@ -29,7 +29,7 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
     keyset = True
     intro = "All that providers told us about messages, and what we saw ourselves. Each once."
     list_display = ["what", "recipient", "of_account", "detail", "happened"]
-    list_filter = ["type", "is_machine"]
+    list_filter = ["type", "standing", "is_machine"]
     list_select_related = ["account"]
     empty = Empty(
         "bolt",
@@ -43,7 +43,8 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
 
     @admin.display(description="What")
     def what(self, event: Event) -> SafeString:
-        return badge(*word_of(event))
+        strange = event.get_standing_display() if event.standing else ""
+        return badge(*word_of(event)) + (badge(strange, "warn") if strange else SafeString(""))
 
     @admin.display(description="Told by")
     def of_account(self, event: Event) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.db.models.functions import Length
@@ -15,10 +16,9 @@ from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from delivery.models import ProviderAccount
 from emailplatform.admin import Button, Empty, PageAdmin, ReadOnlyAdmin
 from emailplatform.formats import ago, badge, number
-from webhooks import reporting
+from webhooks import finding, reporting
 from webhooks.models import RawRequest, WebhookCount
 
 Status = RawRequest.Status
@@ -28,6 +28,7 @@ TONES = {
     Status.FAILED: "bad",
     Status.UNPARSABLE: "warn",
 }
+MOST_GAPS = 20
 _SHOWN = 200_000
 """Characters of a body that the page shows."""
 
@@ -84,10 +85,17 @@ class RequestAdmin(ReadOnlyAdmin, PageAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[RawRequest]:
         """Bodies stay where they are; the list wants their size alone."""
         rows: QuerySet[RawRequest] = super().get_queryset(request).annotate(size=Length("body"))
-        return rows.defer("body", "headers", "account__secrets", "account__config")
+        return rows.defer("body", "headers", "traceback", "account__secrets", "account__config")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        context = {"counts": _counts(), **(extra_context or {})}
+        now, hours = timezone.now(), settings.SILENCE_AFTER_H
+        context = {
+            "counts": _counts(now),
+            "silent": finding.gaps(now)[:MOST_GAPS],
+            "silent_after_h": hours,
+            "silent_before_h": hours + finding.LOOKED_AT_AGAIN // timedelta(hours=1),
+            **(extra_context or {}),
+        }
         return super().changelist_view(request, context)
 
     def has_replay_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -120,27 +128,20 @@ class RequestAdmin(ReadOnlyAdmin, PageAdmin):
             row,
             tone=TONES[Status(row.status)],
             body=_readable(bytes(row.body)),
+            traceback=row.traceback if self.has_replay_permission(request) else "",
             headers=json.dumps(row.headers, indent=1, ensure_ascii=False),
             buttons=buttons,
         )
 
 
-def _counts() -> list[dict[str, Any]]:
-    """Return what came in the last 24 hours, by provider."""
-    counted = reporting.requests_since(timezone.now() - timedelta(hours=24))
-    names = dict(ProviderAccount.objects.values_list("pk", "name"))
-    outcomes = WebhookCount.Outcome
-    return [
-        {
-            "name": names.get(account or 0, "an address that is none of ours"),
-            "stored": by_outcome.get(outcomes.STORED, 0),
-            "forged": by_outcome.get(outcomes.FORGED, 0),
-            "late": by_outcome.get(outcomes.LATE, 0),
-            "repeated": by_outcome.get(outcomes.REPEATED, 0),
-            "unparsable": by_outcome.get(outcomes.UNPARSABLE, 0),
-        }
-        for account, by_outcome in sorted(counted.items(), key=lambda item: item[0] or 0)
-    ]
+def _counts(now: datetime) -> list[dict[str, Any]]:
+    """Return what came in the last 24 hours, by provider, and what strangers tried."""
+    rows = reporting.stats(now, timedelta(hours=24))["accounts"]
+    rows = [{**row, "name": row["account"]} for row in rows if row["received"] or row["forged"]]
+    strangers = reporting.requests_since(now - timedelta(hours=24)).get(None, {})
+    if forged := strangers.get(WebhookCount.Outcome.FORGED, 0):
+        rows.append({"name": "an address that is none of ours", "forged": forged})
+    return rows
 
 
 def _readable(body: bytes) -> str:
