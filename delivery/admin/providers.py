@@ -159,6 +159,7 @@ class ProviderAdmin(PageAdmin):
             now=timezone.now(),
             reputation=None if is_new else curves(timezone.now()).get(account.pk),
             changes=[] if is_new else account.circuitchange_set.all()[:SHOWN_CHANGES],
+            refusals=[] if is_new else account.refusals.filter(until__gt=timezone.now()),
             buttons=[] if is_new else self._buttons(request, account),
         )
 

@@ -14,6 +14,7 @@ from delivery.models import Message, ProviderAccount, SenderRefusal
 from delivery.providers.base import Batch, Unavailable
 from tests import make, scripted
 from tests.calling import Api
+from tests.pages import member
 from tests.scripted import Scripted
 
 pytestmark = pytest.mark.django_db
@@ -101,3 +102,15 @@ def test_a_campaign_from_such_an_address_says_so_and_waits():
     campaign.refresh_from_db()
     assert "first does not take mail from b.example: 403" in campaign.problem
     assert Message.objects.get().status == "queued"
+
+
+def test_the_provider_s_page_says_whose_mail_it_does_not_take():
+    account = picky("first", "a.example")
+    breaking.refuse_sender(account, "b.example", "403: not verified", timezone.now())
+    breaking.refuse_sender(account, "old.example", "403", timezone.now() - timedelta(hours=1))
+
+    page = member("Operator").get(f"/admin/delivery/provideraccount/{account.pk}/change/")
+
+    text = page.content.decode()
+    assert "It does not take mail from <strong>b.example</strong>: 403: not verified" in text
+    assert "old.example" not in text
