@@ -48,7 +48,8 @@ class EventSerializer(serializers.ModelSerializer):
         model = Event
         fields = [
             *("type", "occurred_at", "account", "recipient", "url", "ip", "user_agent"),
-            *("is_machine", "bounce_class", "reason"),
+            *("is_machine", "bounce_class", "reason", "complaint_type", "standing"),
+            *("country", "device", "client", "browser", "os"),
         ]
 
 
