@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from campaigns import personalising
 from campaigns.models import Campaign, Content, Template
-from delivery.models import Handoff, Message, ProviderAccount
+from delivery.models import Handoff, Mail, Message, ProviderAccount
 from emailplatform.models import ApiKey
 from emailplatform.secrets import address_key
 from subscribers.mailboxes import mailbox_of
@@ -114,6 +114,19 @@ def message(campaign: Campaign, person: Subscriber | None = None, **fields: Any)
         mailbox=person.mailbox,
         **fields,
     )
+
+
+def mail(email: str = "ana@gmail.com", **fields: Any) -> Message:
+    """A message that was sent by API, with its mail."""
+    row = Message.objects.create(
+        email=email,
+        address_key=address_key(email),
+        mailbox=mailbox_of(email),
+        stream="transactional",
+        **fields,
+    )
+    Mail.objects.create(message=row, from_email="shop@example.com", subject="Hello", text="Hello")
+    return row
 
 
 def handoff(campaign: Campaign | None, provider: ProviderAccount, **fields: Any) -> Handoff:

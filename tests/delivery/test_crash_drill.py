@@ -40,9 +40,15 @@ def test_a_worker_killed_at_each_place_with_a_name_neither_loses_nor_doubles_a_m
     assert not (tmp_path / "drill").exists(), "it leaves nothing behind"
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
-def test_it_touches_no_server_that_somebody_uses(tmp_path, name):
-    run = drill(tmp_path, **{name: "postgres://mail@127.0.0.1:1/mail"})
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "postgres://mail@127.0.0.1:1/mail"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0"),
+    ],
+)
+def test_it_touches_no_server_that_somebody_uses(tmp_path, name, url):
+    run = drill(tmp_path, **{name: url})
 
     assert run.returncode == 1
     assert f"{name} is set" in run.stderr
