@@ -266,10 +266,13 @@ def settle(grant: Grant, handoff: Handoff, people: Sequence[int]) -> None:
     done = Handoff.objects.filter(pk=handoff.pk, status=Handoff.Status.DONE, accepted=grant.count)
     if done.exists():
         return
-    used = Message.objects.filter(pk__in=people, provider=grant.account).may_have_left().count()
-    grant.give_back(grant.count - used)
-    if grant.quota is not None and len(people) > used:
-        grant.quota.give_back(len(people) - used)
+    claimed = Message.objects.filter(pk__in=people)
+    used = set(claimed.filter(provider=grant.account).may_have_left().values_list("pk", flat=True))
+    grant.give_back(grant.count - len(used))
+    if grant.quota is not None and len(people) > len(used):
+        # A worker that slept for too long: the sweeper has given the quota back.
+        swept = claimed.swept(handoff.pk).values_list("pk", flat=True)
+        grant.quota.give_back(len(set(people) - used - set(swept)))
 
 
 def quota_of(account: ProviderAccount) -> Quota | None:

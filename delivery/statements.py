@@ -164,7 +164,12 @@ FROM lane CROSS JOIN LATERAL (
 ) AS due
 """
 
-DOUBT_AGAIN = """
+_HEARD = """(COALESCE(
+        m.delivered_at, m.deferred_at, m.bounced_at, m.opened_at, m.machine_opened_at,
+        m.clicked_at, m.machine_clicked_at, m.unsubscribed_at, m.complained_at
+    ) IS NOT NULL)"""
+
+DOUBT_AGAIN = f"""
 UPDATE delivery_message m
 SET status = 'queued', route = -m.provider_id, doubts = m.doubts + 1, due_at = %(now)s,
     handoff_id = NULL, error = ''
@@ -173,12 +178,16 @@ FROM (
     LEFT JOIN delivery_handoff h ON h.id = m.handoff_id
     WHERE m.status = 'unknown' AND m.campaign_id IS NULL AND m.stream <> 'marketing'
       AND m.provider_id IS NOT NULL AND m.doubts < %(most)s AND m.expires_at > %(now)s
-      AND COALESCE(h.in_flight_at, m.created_at) < %(before)s
+      AND COALESCE(h.finished_at, m.created_at) < %(before)s AND NOT {_HEARD}
     ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ) AS doubtful
 WHERE m.id = doubtful.id AND m.status = 'unknown'
+"""  # noqa: S608 (a constant)
+"""The same provider, since it alone may have the first; the same ids, since they are the row's.
+
+Its time begins when the doubt does, so that evidence which came while a dead worker's lease ran
+out is looked at first. What was heard of is settled by that, never sent again.
 """
-"""The same provider, since it alone may have the first; the same ids, since they are the row's."""
 
 EXPIRE = """
 UPDATE delivery_message m SET status = 'expired', error = 'too late'
@@ -190,10 +199,7 @@ FROM (
 WHERE m.id = late.id AND m.status = 'queued'
 """
 
-_HEARD_OF = """(o.status IN ('queued', 'unknown') AND COALESCE(
-        m.delivered_at, m.deferred_at, m.bounced_at, m.opened_at, m.machine_opened_at,
-        m.clicked_at, m.machine_clicked_at, m.unsubscribed_at, m.complained_at
-    ) IS NOT NULL)"""
+_HEARD_OF = f"(o.status IN ('queued', 'unknown') AND {_HEARD})"
 """An event may have come before the answer: what was delivered was sent, whatever is said."""
 
 RECORD = f"""
@@ -268,7 +274,9 @@ SELECT (
 """
 """The orders are those of two partial indexes: nothing else is read, whatever is in the table."""
 
-SWEEP = """
+NEVER_LEFT = "The worker died before the call; nothing was sent."
+
+SWEEP = f"""
 WITH dead AS (
     SELECT id, status FROM delivery_handoff
     WHERE status IN ('preparing', 'in_flight') AND lease_until < now()
@@ -278,7 +286,7 @@ WITH dead AS (
     SET status = CASE dead.status WHEN 'preparing' THEN 'refused' ELSE 'unknown' END,
         finished_at = now(),
         error = CASE dead.status WHEN 'preparing'
-            THEN 'The worker died before the call; nothing was sent.'
+            THEN '{NEVER_LEFT}'
             ELSE 'The worker died during the call; the provider may have accepted it.' END
     FROM dead WHERE h.id = dead.id
     RETURNING h.id, h.status
@@ -304,7 +312,7 @@ WITH dead AS (
 )
 SELECT count(*) FILTER (WHERE status = 'queued'), count(*) FILTER (WHERE status = 'unknown')
 FROM freed
-"""
+"""  # noqa: S608 (a constant)
 
 HISTORY = """
 SELECT (floor(extract(epoch FROM in_flight_at) * 1000 / %(width_ms)s) * %(width_ms)s)::bigint AS at,

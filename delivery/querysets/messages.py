@@ -229,6 +229,16 @@ class MessageQuerySet(models.QuerySet["Message"]):
         status = self.model.Status
         return self.filter(status__in=[status.SENT, status.UNKNOWN, status.SENDING])
 
+    def swept(self, since: int) -> Self:
+        """Messages that the sweeper took from a dead worker's hand-off before its call.
+
+        Of hand-offs from `since` on: their quota is given back already.
+        """
+        return self.filter(
+            failed_attempts__handoff__gte=since,
+            failed_attempts__handoff__error=statements.NEVER_LEFT,
+        )
+
     def pass_on(self, old: int, new: int, pks: Sequence[int]) -> int:
         """Give messages of a refused hand-off to another one; return how many went."""
         rows = self.filter(pk__in=pks, handoff=old, status=self.model.Status.SENDING)

@@ -92,6 +92,35 @@ def test_only_once_and_never_when_it_is_too_late():
     assert resending.resend_doubtful(now + timedelta(minutes=5)) == 0
 
 
+def dead_in_flight() -> Message:
+    """Return a mail whose worker died during the call, two minutes ago; nobody was there since."""
+    message = in_doubt()
+    ago = timezone.now() - timedelta(minutes=2)
+    Handoff.objects.update(status="in_flight", in_flight_at=ago, lease_until=ago, finished_at=None)
+    Message.objects.update(status=Message.Status.SENDING)
+    return message
+
+
+def test_evidence_that_came_while_a_dead_worker_held_it_keeps_it_from_being_sent_again():
+    message = dead_in_flight()
+    Message.objects.update(delivered_at=timezone.now())
+
+    Handoff.objects.sweep()
+
+    message.refresh_from_db()
+    assert message.status == "unknown"
+    assert resending.resend_doubtful(timezone.now() + LATER) == 0
+
+
+def test_the_wait_for_evidence_begins_when_the_doubt_does_not_with_the_call():
+    dead_in_flight()
+
+    Handoff.objects.sweep()
+
+    assert resending.resend_doubtful(timezone.now()) == 0
+    assert resending.resend_doubtful(timezone.now() + LATER) == 1
+
+
 def test_campaigns_and_marketing_mail_are_left_to_a_person(settings):
     message = in_doubt(stream="marketing")
     make.message(make.launched(), status=Message.Status.UNKNOWN)

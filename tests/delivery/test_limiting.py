@@ -18,7 +18,7 @@ from delivery.lanes import Lane
 from delivery.metering import meter
 from delivery.models import DailyCount, Handoff, LaneState, Mail, Message
 from delivery.providers.base import Rejected, Result, Unavailable, Verdict
-from delivery.sending import send_next, send_slice
+from delivery.sending import hand_over, send_next, send_slice
 from delivery.windows import PREFIX
 from emailplatform.secrets import address_key
 from tests import make, scripted
@@ -157,6 +157,26 @@ def test_what_a_dead_worker_never_handed_over_is_given_back_to_the_quota():
     Handoff.objects.sweep()
 
     assert DailyCount.objects.get().used == 0
+
+
+def test_a_worker_that_slept_does_not_give_back_to_the_quota_what_the_sweeper_did():
+    campaign = campaign_with(3)
+    account = scripted.account(limit_per_day=10)
+    send_next(gmail(campaign), campaign)
+    for _ in range(3):
+        make.message(campaign)
+    lane, now = gmail(campaign), timezone.now()
+    handoff = Handoff(provider=account, campaign=campaign, stream="marketing", mailbox="gmail")
+    grant = limiting.take(account, lane, 3, now)
+    people, _ = Message.objects.claim(handoff, lane, 3, now, grant.quota)
+    assert DailyCount.objects.get().used == 6
+    Handoff.objects.filter(pk=handoff.pk).update(lease_until=now - timedelta(seconds=1))
+    Handoff.objects.sweep()
+
+    hand_over(handoff, people, grant)
+    limiting.settle(grant, handoff, [person.id for person in people])
+
+    assert DailyCount.objects.get().used == sent() == 3
 
 
 def test_a_campaign_says_what_it_waits_for_if_that_takes_long():
