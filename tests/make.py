@@ -104,7 +104,7 @@ def account(name: str = "", kind: str = "sendgrid", **fields: Any) -> ProviderAc
     )
 
 
-def message(campaign: Campaign, person: Subscriber | None = None, **fields: Any) -> Message:
+def message(campaign: Campaign | None, person: Subscriber | None = None, **fields: Any) -> Message:
     person = person or subscriber()
     return Message.objects.create(
         campaign=campaign,

@@ -113,15 +113,12 @@ SELECT request_id, count(*) FROM held GROUP BY 1
 
 _TRIED = """
             m.attempts > 1 AND EXISTS (
-                SELECT 1 FROM delivery_handoff t
-                WHERE t.provider_id = h.account_id
-                  AND (t.campaign_id = m.campaign_id
-                       OR (m.campaign_id IS NULL AND t.campaign_id IS NULL))
-                  AND t.stream = m.stream AND t.mailbox = m.mailbox
-                  AND t.in_flight_at IS NOT NULL AND t.started_at >= m.created_at
+                SELECT 1 FROM delivery_attempt t LEFT JOIN delivery_handoff c ON c.id = t.handoff_id
+                WHERE t.message_id = m.id AND t.provider_id = h.account_id
+                  AND (c.id IS NULL OR c.in_flight_at IS NOT NULL)
             )
         """
-"""A message remembers its last account alone: an earlier one must have called for its lane."""
+"""A message remembers its last account alone: an earlier one must have been called with it."""
 
 _COPY = """
             m.campaign_id IS NULL AND EXISTS (

@@ -117,16 +117,25 @@ def test_another_account_is_not_believed():
     assert note.startswith("Unmatched events: 1.")
 
 
-def test_of_several_tries_only_accounts_that_called_for_the_lane_are_believed():
-    first, last, stranger = make.account(), make.account(), make.account()
-    message = make.message(make.launched(), status="sent", attempts=2, provider=last)
-    assert message.campaign
-    make.handoff(message.campaign, first, in_flight_at=timezone.now())
-    make.handoff(message.campaign, stranger, in_flight_at=None)
+def tried(message: Message, account: ProviderAccount, *, was_called: bool = True) -> None:
+    """Write down that an account was, or was to be, called with a message, and did not take it."""
+    at = timezone.now() if was_called else None
+    handoff = make.handoff(message.campaign, account, in_flight_at=at)
+    message.failed_attempts.create(handoff=handoff, provider=account, status="queued")
 
-    stranger_note = hear(stranger, message, "click")
-    first_note = hear(first, message, "open")
 
+@pytest.mark.parametrize("is_of_a_campaign", [True, False])
+def test_of_several_tries_only_accounts_that_were_called_with_it_are_believed(is_of_a_campaign):
+    first, last, prepared, stranger = (make.account() for _ in range(4))
+    campaign = make.launched() if is_of_a_campaign else None
+    message = make.message(campaign, status="sent", attempts=3, provider=last)
+    tried(message, first)
+    tried(message, prepared, was_called=False)
+    # For the same lane, with another message.
+    tried(make.message(campaign), stranger)
+
+    assert hear(prepared, message, "click").startswith("Unmatched")
+    assert hear(stranger, message, "click").startswith("Unmatched")
     assert message.clicked_at is None
+    assert hear(first, message, "open") == ""
     assert message.opened_at
-    assert (stranger_note[:9], first_note) == ("Unmatched", "")
