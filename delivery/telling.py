@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from campaigns.rendering import header_text
 from delivery import alerting
 from delivery.models import Mail, Message, Notice, Stream
 from emailplatform import posting
@@ -78,7 +79,8 @@ def _queue_mail(address: str, body: dict[str, Any], now: datetime) -> None:
 def _headline(body: dict[str, Any]) -> str:
     data = body["data"]
     over = "Over: " if body["type"] == "alert.resolved" else ""
-    return f"{over}{data['label']}: {data['subject']}"
+    # A campaign's name may have a line break; no header has.
+    return header_text(f"{over}{data['label']}: {data['subject']}")
 
 
 def _letter(body: dict[str, Any]) -> str:

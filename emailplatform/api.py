@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -149,13 +150,18 @@ class NewestFirst(CursorPagination):
 
 
 class StrictJSONParser(JSONParser):
-    """JSON; what is nested without end is a mistake of the sender's, not ours."""
+    """JSON; what is nested without end, or is no text, is a mistake of the sender's, not ours."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         try:
-            return super().parse(stream, media_type, parser_context)
+            data = super().parse(stream, media_type, parser_context)
+            # What cannot be encoded could be neither stored nor named in an answer.
+            json.dumps(data, ensure_ascii=False).encode()
         except RecursionError as error:
             raise exceptions.ParseError("The JSON is nested too deeply.") from error
+        except UnicodeEncodeError as error:
+            raise exceptions.ParseError("The JSON has half of a surrogate pair in it.") from error
+        return data
 
 
 class Strict(serializers.Serializer):

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from delivery import reviving, tasks
+from delivery.api.inputs import NamedField
 from delivery.models import DeadLetter, Message, MessageType, ProviderAccount, Stream, message_of
 from delivery.reviving import CLASSES, Choice
 from emailplatform.api import Audited, Strict
@@ -74,14 +75,12 @@ class RetryInput(Strict):
         child=serializers.CharField(), required=False, min_length=1, max_length=MOST_IDS
     )
     fault = serializers.ChoiceField(_CLASSES, required=False)
-    provider = serializers.SlugRelatedField(
+    provider = NamedField(
         slug_field="name", queryset=ProviderAccount.objects.defer("secrets"), required=False
     )
     campaign = serializers.IntegerField(required=False, min_value=1)
     stream = serializers.ChoiceField(Stream.choices, required=False)
-    type = serializers.SlugRelatedField(
-        slug_field="name", queryset=MessageType.objects.all(), required=False
-    )
+    type = NamedField(slug_field="name", queryset=MessageType.objects.all(), required=False)
     all = serializers.BooleanField(required=False)
 
     def choice(self) -> Choice:

@@ -32,6 +32,7 @@ _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,75}")
 _TAG = re.compile(r"^[A-Za-z0-9_-]{1,64}\Z")
 _TAG_WORDS = "A tag has up to 64 letters, digits, _ and -."
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,20}")
+_NUL = "It has a NUL character in it."
 _LOCALE = re.compile(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}\Z")
 
 
@@ -96,7 +97,18 @@ class TemplateField(serializers.Field):
     def to_internal_value(self, data: Any) -> int | str:
         if isinstance(data, bool) or not isinstance(data, (int, str)) or data == "":
             raise serializers.ValidationError("Give the id or the name of a template.")
+        if has_nul(data):
+            raise serializers.ValidationError(_NUL)
         return data
+
+
+class NamedField(serializers.SlugRelatedField):
+    """A row by its name."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str) or has_nul(data):
+            raise serializers.ValidationError("Give a name.")
+        return super().to_internal_value(data)
 
 
 class TextsField(serializers.DictField):
@@ -133,7 +145,7 @@ class MailInput(Strict):
         max_length=10,
     )
     metadata = TextsField(required=False, default=dict)
-    type = serializers.SlugRelatedField(
+    type = NamedField(
         slug_field="name", queryset=MessageType.objects.all(), required=False, default=None
     )
     stream = serializers.ChoiceField(Stream.choices, required=False, default="")
@@ -152,6 +164,8 @@ class MailInput(Strict):
     def validate_context(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise serializers.ValidationError("Give an object of variables.")
+        if has_nul(value):
+            raise serializers.ValidationError(_NUL)
         return value
 
     def validate_headers(self, value: dict[str, str]) -> dict[str, str]:
@@ -190,6 +204,19 @@ def is_allowed(name: str) -> bool:
         return False
     is_extension = name.lower().startswith("x-") and not _ORDERS.match(name)
     return name.lower() in ALLOWED_HEADERS or is_extension
+
+
+def has_nul(value: Any) -> bool:
+    """Say whether a text anywhere in this value has a NUL, which PostgreSQL does not keep.
+
+    >>> [has_nul(value) for value in ("a", {"a": ["b", 1]}, {"a": ["b\\0"]})]
+    [False, False, True]
+    """
+    if isinstance(value, Mapping):
+        return any(map(has_nul, value)) or any(map(has_nul, value.values()))
+    if isinstance(value, list):
+        return any(map(has_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def template_named(wanted: int | str, locale: str) -> Template:

@@ -16,7 +16,7 @@ import pytest
 from django.core.checks import run_checks
 
 from delivery import alerting, sending, telling
-from delivery.models import Alert, Message, Notice
+from delivery.models import Alert, Mail, Message, Notice
 from emailplatform import posting
 from emailplatform.posting import Endpoint
 from tests import make, pages, scripted
@@ -253,6 +253,17 @@ def test_operators_get_mail_through_our_own_engine(
     assert "A provider needs you: SendGrid" in str(batch.subject)
     assert "Its key is wrong." in str(batch.text)
     assert {each.stream for each in Message.objects.all()} == {"critical"}
+
+
+def test_a_campaign_with_a_line_break_in_its_name_keeps_no_alert_from_operators(
+    settings: Any,
+) -> None:
+    settings.OPERATORS, settings.ALERT_FROM = ["op@example.com"], "alerts@example.com"
+    alerting.raise_alert("campaign", "Sale\n2026 (campaign 7)", "It stopped.", {}, NOW)
+
+    telling.tell(NOW)
+
+    assert Mail.objects.get().subject == "A campaign stopped: Sale 2026 (campaign 7)"
 
 
 def test_without_a_channel_alerts_wait_in_the_admin(settings: Any) -> None:
