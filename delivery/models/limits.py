@@ -103,6 +103,7 @@ class Worker(models.Model):
 
     class Meta:
         ordering = ["started_at", "name"]
+        verbose_name_plural = "queues & lanes"  # its list is the page of that name
 
     def __str__(self) -> str:
         return self.name

@@ -22,6 +22,8 @@ const startPreview = (box) => {
       return note;
     }));
     frame.classList.toggle("ui-stale", !mail.html);
+    // A mail of text alone has nothing to show in a frame.
+    if (!mail.html && mail.text && frame.hidden === false) find('[data-view="text"]').click();
   };
 
   const load = async () => {
