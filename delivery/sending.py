@@ -56,11 +56,27 @@ def send_slice(seconds: float, streams: Sequence[str] = ALL_STREAMS) -> int:
         random.shuffle(lanes)  # concurrent workers begin with different lanes
         lanes.sort(key=lambda lane: ALL_STREAMS.index(lane.stream))
         full = {lane: until for lane in lanes if (until := full.get(lane, 0.0)) > moment}
-        handled = sum(_send_lane(lane, stop_at, full) for lane in lanes if lane not in full)
+        handled = 0
+        for lane in lanes:
+            if lane not in full and (count := _send_lane(lane, stop_at, full)):
+                handled += count + _send_urgent(lane, streams, stop_at, full)
         if not handled and not _rest(full, stop_at):
             break
         total += handled
     return total
+
+
+def _send_urgent(
+    after: Lane, streams: Sequence[str], stop_at: float, full: dict[Lane, float]
+) -> int:
+    """Send what is more urgent than a lane that had its turn just now; return how many."""
+    urgent = [each for each in ALL_STREAMS[: ALL_STREAMS.index(after.stream)] if each in streams]
+    if not urgent:
+        return 0
+    lanes = Message.objects.due_lanes(urgent, timezone.now())
+    lanes.sort(key=lambda lane: ALL_STREAMS.index(lane.stream))
+    moment = time.monotonic()
+    return sum(_send_lane(lane, stop_at, full) for lane in lanes if full.get(lane, 0.0) <= moment)
 
 
 def _rest(full: dict[Lane, float], stop_at: float) -> bool:

@@ -246,6 +246,23 @@ def test_critical_mail_goes_before_what_was_there_first():
     assert set(sent[1:4]) == {"t0@gmail.com", "t1@gmail.com", "t2@gmail.com"}
 
 
+def test_critical_mail_that_comes_during_a_turn_goes_before_the_next_lane_has_its_own():
+    account, campaign, api = scripted.account(), make.launched(), Api()
+    for address in ("one@gmail.com", "two@yahoo.com"):
+        make.message(campaign, make.subscriber(address))
+
+    def ask_for_a_reset(_batch: Any) -> None:
+        Scripted.whole.clear()
+        api.post("email/send", order(to="reset@gmail.com", stream="critical"))
+
+    Scripted.whole[account.pk] = ask_for_a_reset
+    sending.send_slice(5)
+
+    sent = Scripted.sent_to(account)
+    assert len(sent) == 3
+    assert sent[1] == "reset@gmail.com"
+
+
 # --- What is refused ----------------------------------------------------------------------
 
 
