@@ -27,6 +27,7 @@ SELECT sender FROM (
     FROM delivery_message m JOIN delivery_mail x ON x.message_id = m.id
     WHERE m.status = 'queued' AND m.campaign_id IS NULL AND m.stream = %(stream)s
       AND m.mailbox = %(mailbox)s AND m.route = %(route)s AND m.due_at <= %(now)s
+      AND split_part(lower(x.from_email), '@', 2) <> ALL(%(but)s::text[])
     ORDER BY m.due_at, m.id LIMIT %(limit)s
 ) AS first GROUP BY sender ORDER BY min(due_at), min(id)
 """

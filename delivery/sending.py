@@ -95,14 +95,18 @@ def send_next(lane: Lane, campaign: Campaign | None = None) -> int:
     Raises limiting.Full: there are limits, and none of them leaves room now.
     """
     obstacle: routing.NoProvider | limiting.Full | None = None
-    for domain in _domains(lane, campaign, timezone.now()):
-        try:
-            if handled := _send_from(domain, lane, campaign):
-                return handled
-        except routing.NoProvider as error:
-            obstacle = obstacle or error
-        except limiting.Full as full:
-            obstacle = full
+    tried: list[str] = []
+    # Mail that nobody can take must not keep back what others could: then it is looked further.
+    while not isinstance(obstacle, limiting.Full) and (domains := _domains(lane, campaign, tried)):
+        for domain in domains:
+            try:
+                if handled := _send_from(domain, lane, campaign):
+                    return handled
+            except routing.NoProvider as error:
+                obstacle = obstacle or error
+            except limiting.Full as full:
+                obstacle = full
+        tried += domains
     if isinstance(obstacle, limiting.Full):
         _say(campaign, str(obstacle) if obstacle.is_long else "")
         raise obstacle
@@ -111,17 +115,16 @@ def send_next(lane: Lane, campaign: Campaign | None = None) -> int:
     return 0
 
 
-def _domains(lane: Lane, campaign: Campaign | None, now: datetime) -> Sequence[str]:
-    """Return the From domains to look for a provider for, the most urgent first.
+def _domains(lane: Lane, campaign: Campaign | None, tried: Sequence[str]) -> Sequence[str]:
+    """Return the next From domains to look for a provider for, the most urgent first.
 
     Mail sent by API comes from many. Only if some account may not send from all of them does it
     matter which; else "" stands for any.
     """
-    if campaign is not None:
-        return [routing.domain_of(campaign.from_email)]
-    if not routing.senders_matter():
-        return [""]
-    return Message.objects.senders(lane, LOOK_AHEAD, now)
+    if campaign is not None or not routing.senders_matter():
+        only = routing.domain_of(campaign.from_email) if campaign else ""
+        return [] if tried else [only]
+    return Message.objects.senders(lane, LOOK_AHEAD, timezone.now(), tried)
 
 
 def _send_from(domain: str, lane: Lane, campaign: Campaign | None) -> int:

@@ -104,10 +104,14 @@ class MessageQuerySet(models.QuerySet["Message"]):
                     return changed
                 changed, last = changed + row[0], row[1:]
 
-    def senders(self, lane: Lane, limit: int, now: datetime) -> list[str]:
-        """Return the From domains of the first `limit` due mails of a lane, the first one first."""
+    def senders(self, lane: Lane, limit: int, now: datetime, but: Sequence[str] = ()) -> list[str]:
+        """Return the From domains of the first `limit` due mails of a lane, the first one first.
+
+        Mails from the domains `but` are passed over.
+        """
+        facts = {**asdict(lane), "limit": limit, "now": now, "but": list(but)}
         with connection.cursor() as cursor:
-            cursor.execute(routing_statements.SENDERS, {**asdict(lane), "limit": limit, "now": now})
+            cursor.execute(routing_statements.SENDERS, facts)
             return [row[0] for row in cursor.fetchall()]
 
     def analyse(self) -> None:

@@ -263,6 +263,19 @@ def test_critical_mail_that_comes_during_a_turn_goes_before_the_next_lane_has_it
     assert sent[1] == "reset@gmail.com"
 
 
+def test_mail_that_no_provider_may_carry_keeps_back_no_other_however_much_it_is(monkeypatch):
+    monkeypatch.setattr(sending, "LOOK_AHEAD", 2)
+    account = scripted.account(sending_domains=["shop.example"])
+    api = Api()
+    for number in range(3):
+        api.post("email/send", order(to=f"p{number}@gmail.com", **{"from": "a@lost.example"}))
+    api.post("email/send", order(to="ana@gmail.com"))
+
+    sending.send_slice(2)
+
+    assert Scripted.sent_to(account) == ["ana@gmail.com"]
+
+
 # --- What is refused ----------------------------------------------------------------------
 
 
