@@ -167,7 +167,7 @@ def _open(
 
 def _reason(row: ProviderAccount, error: ProviderError) -> str:
     if isinstance(error, OutcomeUnknown):
-        return f"It did not answer: {error}"
+        return f"A call ended in doubt: {error}"
     if row.circuit == Circuit.HALF_OPEN:
         return f"The call that tried it failed: {error}"
     if row.failures > 1:

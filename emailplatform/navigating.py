@@ -77,7 +77,7 @@ def groups() -> list[Group]:
             "Delivery",
             [
                 Entry("Providers", "dns", "delivery.provideraccount"),
-                Entry("Routing", "alt_route", "delivery.routingrule"),
+                Entry("Routing rules", "alt_route", "delivery.routingrule"),
                 Entry("Queues & lanes", "swap_vert", "delivery.worker"),
                 Entry("Hand-offs", "outbox", "delivery.handoff"),
                 Entry("All messages", "mail", "delivery.message"),

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -68,6 +69,7 @@ def _first_problem(detail: Any, path: str = "") -> tuple[str, str]:
 # --- What happens outside REST framework's views -----------------------------------------
 
 
+@csrf_exempt  # It changes nothing; a program that posts here is to read why, as JSON.
 def nothing_here(request: HttpRequest) -> HttpResponse:
     """Answer for every address under /api/ that is none; they end with a slash."""
     hint = "" if request.path.endswith("/") else " Addresses end with a slash."

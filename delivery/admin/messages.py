@@ -31,6 +31,7 @@ Status = Message.Status
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin, PageAdmin):
     keyset = True
+    heading = "All messages"
     intro = "One row per mail to one person: what we did, and what providers told of it since."
     list_display = ["email", "of_campaign", "state", "became", "through", "sent"]
     list_filter = [CampaignFilter, "status", OutcomeFilter, ProviderFilter]

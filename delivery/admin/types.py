@@ -142,7 +142,7 @@ class MessageTypeAdmin(ModelAdmin):
         """The deadline; beneath, when operators are told and when it is given up."""
         line = '<div class="ui-cell">within {}<br><span class="ui-quiet-text ui-small">'
         limits = (_exact(each) for each in (kind.deadline, kind.alert_after, kind.expires_after))
-        told = "told after {}, given up after {}</span></div>"
+        told = 'told after {}, <span class="ui-nowrap">given up after {}</span></span></div>'
         return format_html(line + told, *limits)
 
     @admin.display(description="In time, 24 hours")

@@ -46,7 +46,11 @@ iframe { width: 100%; height: 38rem; border: 1px solid var(--line); border-radiu
   background: #fff }
 pre { white-space: pre-wrap; background: var(--soft); padding: .8rem; border-radius: 8px }
 .events td:not(:last-child) { white-space: nowrap }
-.tag { font-size: .8rem; padding: .05rem .5rem; border-radius: 1rem; background: var(--soft) }
+.tag { font-size: .8rem; padding: .05rem .5rem; border-radius: 1rem; background: var(--soft);
+  white-space: nowrap }
+th, .when { white-space: nowrap }
+@media (max-width: 45rem) { form { margin: 0; flex-wrap: wrap } main { overflow-x: auto }
+  td { min-width: 9rem } }
 .empty { padding: 3rem 0; text-align: center; opacity: .7 }
 nav { display: flex; gap: 1rem; padding: 1rem 0 }
 """
@@ -173,7 +177,7 @@ def _row(data: dict[str, Any]) -> str:
         f"<tr><td>{escape(data['recipient'])}</td>"
         f'<td><a href="/messages/{data["id"]}">{subject}</a></td>'
         f'<td><span class="tag">{escape(data["account"])}</span></td>'
-        f"<td>{_when(data['received_at'])}</td></tr>"
+        f'<td class="when">{_when(data["received_at"])}</td></tr>'
     )
 
 

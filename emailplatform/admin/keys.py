@@ -23,7 +23,8 @@ class ApiKeyForm(forms.ModelForm):
     scopes = forms.MultipleChoiceField(
         choices=ApiKey.Scope.choices,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Give a program what it needs and no more.",
+        help_text="Give a program what it needs and no more. To the API they are read, manage and "
+        "send; send is for single mails as well.",
         error_messages={"required": "Choose at least one thing this key may do."},
     )
     expires_at = forms.SplitDateTimeField(

@@ -19,7 +19,7 @@ from django_celery_beat.models import (
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldBooleanSwitchWidget
 
 from emailplatform.admin.base import ModelAdmin
-from emailplatform.formats import ago, badge
+from emailplatform.formats import ago, badge, span
 
 for _model in (ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule):
     _beat.admin.site.unregister(_model)
@@ -53,7 +53,10 @@ class ScheduleAdmin(ModelAdmin):
     fields = ["name", "task", "enabled", "every", "last"]
     readonly_fields = ["name", "task", "last"]
     heading = "Schedules"
-    intro = "What the platform does by itself. Without the first two, no mail leaves."
+    intro = (
+        "What the platform does by itself. Without “Start scheduled campaigns…” and “Start sending "
+        "what is due”, no mail leaves."
+    )
     list_display = ["name", "often", "state", "last", "runs_count"]
     list_display_links = ["name"]
     ordering = ["name"]
@@ -67,7 +70,9 @@ class ScheduleAdmin(ModelAdmin):
 
     @admin.display(description="How often")
     def often(self, task: PeriodicTask) -> str:
-        return str(task.schedule).removeprefix("<").removesuffix(">").replace("freq:", "every")
+        if task.interval:
+            return f"every {span(task.interval.schedule.run_every)}"
+        return str(task.crontab.human_readable if task.crontab else task.scheduler)
 
     @admin.display(description="State")
     def state(self, task: PeriodicTask) -> SafeString:
@@ -82,7 +87,7 @@ class ScheduleAdmin(ModelAdmin):
         return f"{task.total_run_count:,}"
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).select_related("interval")
+        return super().get_queryset(request).select_related("interval", "crontab")
 
     def save_model(self, request: HttpRequest, task: PeriodicTask, form: Any, change: bool) -> None:
         """Intervals are rows that tasks share: choose the fitting one, never change it."""

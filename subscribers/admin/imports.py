@@ -40,8 +40,8 @@ class ImportAdmin(PageAdmin):
     intro = "Files of people: what came in, what was refused and why."
     add_label = "Import people"
     list_display = [
-        "filename", "list", "state", "rows_count", "new_count", "updated_count",
-        "refused_rows_count", "when", "created_by",
+        "file_name", "list", "state", "rows_count", "new_count", "updated_rows_count",
+        "refused_rows_count", "when", "by",
     ]  # fmt: skip
     list_filter = ["status"]
     list_select_related = ["list", "created_by"]
@@ -56,6 +56,14 @@ class ImportAdmin(PageAdmin):
     )
 
     # --- The list ------------------------------------------------------------------------
+
+    @admin.display(description="File")
+    def file_name(self, import_: Import) -> str:
+        return import_.filename
+
+    @admin.display(description="By")
+    def by(self, import_: Import) -> str:
+        return str(import_.created_by or "–")
 
     @admin.display(description="Status")
     def state(self, import_: Import) -> SafeString:
@@ -73,7 +81,7 @@ class ImportAdmin(PageAdmin):
         return number(import_.created_count)
 
     @admin.display(description="Updated")
-    def updated_count(self, import_: Import) -> str:
+    def updated_rows_count(self, import_: Import) -> str:
         return number(import_.updated_count)
 
     @admin.display(description="Refused")

@@ -145,7 +145,7 @@ def test_an_open_breaker_says_why_and_since_when_and_can_be_reset(admin_client):
     admin_client.post(f"{PROVIDERS}{account.pk}/reset/")
 
     for shown in (page, card):
-        assert "It did not answer: no answer within 20 s" in shown
+        assert "A call ended in doubt: no answer within 20 s" in shown
         assert "Left alone for a while" in shown
     assert "Reset breaker" in page
     account.refresh_from_db()
@@ -163,7 +163,7 @@ def test_programs_see_breakers_and_reset_them_and_that_is_written_down():
 
     assert (seen["circuit"], seen["circuit_reason"]) == (
         "open",
-        "It did not answer: no answer within 20 s",
+        "A call ended in doubt: no answer within 20 s",
     )
     assert answer.data == {"id": account.pk, "circuit": "closed", "was_open": True}
     assert AuditEntry.objects.get().action == "provider.reset"

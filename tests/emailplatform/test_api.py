@@ -31,6 +31,13 @@ def test_a_key_opens_the_api_and_its_use_is_noted() -> None:
     assert ApiKey.objects.get().last_used_at is not None
 
 
+def test_a_post_to_no_address_is_refused_as_everything_else_is() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/api/v1/nothing/", {"a": 1})
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+
+
 def test_without_a_key_one_is_asked_for() -> None:
     answer = Api(None).get("lists/")
 

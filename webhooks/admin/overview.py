@@ -203,7 +203,7 @@ def _about_messages(now: datetime) -> list[Attention]:
     letters, doubts = reverse(_DEAD_LETTERS), f"{reverse(_MESSAGES)}?status__exact=unknown"
     found = [
         (dead, "Dead letters: {}. They failed for good and can be tried again.", letters),
-        (doubtful, "In doubt: {}. A provider did not answer: they may have been sent.", doubts),
+        (doubtful, "In doubt: {}. No clear answer came: they may have been sent.", doubts),
     ]
     return [
         Attention("warn", sentence.format(_messages(count)), link, "Which?")
