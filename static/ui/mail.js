@@ -14,6 +14,7 @@ const startPreview = (box) => {
     find("[data-note]").textContent = mail.person ? `${mail.note}Shown for ${mail.person}.` : mail.hint || "";
     find("[data-text]").textContent = mail.text;
     if (mail.html || !mail.problems.length) frame.srcdoc = mail.html;
+    if (mail.text && !mail.html && !mail.problems.length) look("text"); // All there is of it.
     const list = find("[data-problems]");
     list.replaceChildren(...mail.problems.map((sentence) => {
       const note = document.createElement("p");
@@ -50,6 +51,14 @@ const startPreview = (box) => {
   };
   new ResizeObserver(fit).observe(find("[data-stage]"));
 
+  const look = (view) => {
+    for (const each of box.querySelectorAll("[data-view]")) each.setAttribute("aria-pressed", each.dataset.view === view);
+    find("[data-stage]").dataset.stage = view;
+    frame.hidden = view === "text";
+    find("[data-text]").hidden = view !== "text";
+    fit();
+  };
+
   const soon = () => {
     clearTimeout(timer);
     timer = setTimeout(load, 400);
@@ -63,14 +72,7 @@ const startPreview = (box) => {
     if (event.key === "Enter" && event.target.matches("input")) event.preventDefault();
   });
   for (const button of box.querySelectorAll("[data-view]")) {
-    button.addEventListener("click", () => {
-      const view = button.dataset.view;
-      for (const each of box.querySelectorAll("[data-view]")) each.setAttribute("aria-pressed", each === button);
-      find("[data-stage]").dataset.stage = view;
-      frame.hidden = view === "text";
-      find("[data-text]").hidden = view !== "text";
-      fit();
-    });
+    button.addEventListener("click", () => look(button.dataset.view));
   }
   load();
 };
