@@ -231,7 +231,8 @@ def _other_redis(url: str) -> str:
     """Return the same Redis with another database number, so that no worker but ours listens."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
-        return parts._replace(query=urlencode({"db": "1"})).geturl()
+        # Not geturl(): before Python 3.12.6 it loses the two slashes of a URL without a host.
+        return f"unix://{parts.path}?{urlencode({'db': '1'})}"
     return parts._replace(path="/1").geturl()
 
 
