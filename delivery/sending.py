@@ -6,7 +6,6 @@ the journal of hand-offs says what it was doing, and `Handoff.objects.sweep` put
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import time
@@ -18,14 +17,13 @@ from django.utils import timezone
 
 from campaigns import rendering
 from campaigns.models import Campaign, Content
-from delivery import breaking, composing, crashing, limiting, mailing, routing
+from delivery import breaking, composing, crashing, limiting, mailing, routing, stopping
 from delivery.composing import Composed
 from delivery.journaling import Journal, LeaseLost, insist, lease_of
 from delivery.lanes import Lane
-from delivery.models import CampaignStat, Handoff, Message, ProviderAccount, Stream
+from delivery.models import Handoff, Message, ProviderAccount, Stream
 from delivery.providers.base import Batch, OutcomeUnknown, ProviderError, Rejected, Unavailable
 from delivery.querysets import Claimed, Outcome, QuotaUsed
-from emailplatform.states import InvalidTransition
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +33,6 @@ TURN_S = 0.5
 """How long a lane is sent before others are looked at again."""
 LOOK_AHEAD = 200
 """Among so many mails of a lane From domains are looked for whose providers can be had."""
-HOPELESS_AFTER = 50
-"""So many refused, and fewer sent: a campaign pauses itself."""
 LOOK_AGAIN_S = 0.25
 """How long a slice sleeps at most while its lanes have no room: others may become due."""
 
@@ -108,10 +104,10 @@ def send_next(lane: Lane, campaign: Campaign | None = None) -> int:
                 obstacle = full
         tried += domains
     if isinstance(obstacle, limiting.Full):
-        _say(campaign, str(obstacle) if obstacle.is_long else "")
+        stopping.say(campaign, str(obstacle) if obstacle.is_long else "")
         raise obstacle
     if obstacle is not None:
-        _say(campaign, str(obstacle))
+        stopping.say(campaign, str(obstacle))
     return 0
 
 
@@ -164,19 +160,12 @@ def _send_by(
         raise limiting.quota_used(grant, now) from None
     limiting.quota_seen(grant)
     if people:
-        _say(campaign, "")
+        stopping.say(campaign, "")
         hand_over(handoff, people, grant)
     else:
         routing.let_go(route)
     limiting.settle(grant, handoff, [person.id for person in people])
     return len(people) + left_out
-
-
-def _say(campaign: Campaign | None, problem: str) -> None:
-    """Let a campaign say what is in its way; empty: nothing is."""
-    if campaign is not None and campaign.problem != problem[:500]:
-        campaign.problem = problem[:500]
-        Campaign.objects.sending().filter(pk=campaign.pk).update(problem=campaign.problem)
 
 
 def hand_over(
@@ -254,10 +243,12 @@ def _can_be_made(campaign: Campaign) -> bool:
         composing.compiled_of(campaign)
     except rendering.TemplateProblem as problem:
         logger.exception("content_unusable", extra={"campaign": campaign.pk})
-        _pause(campaign, str(problem))
+        stopping.pause(campaign, str(problem))
         return False
     except Content.DoesNotExist:
-        _pause(campaign, "its frozen content is gone. Duplicate the campaign and send the copy.")
+        stopping.pause(
+            campaign, "its frozen content is gone. Duplicate the campaign and send the copy."
+        )
         return False
     return True
 
@@ -298,7 +289,7 @@ def _heed(handoff: Handoff, journal: Journal) -> None:
     if journal.throttled:
         _slow(handoff, journal.throttled)
     if journal.rejected:
-        _pause_if_hopeless(handoff, journal.rejected)
+        stopping.pause_if_hopeless(handoff, journal.rejected)
 
 
 def _failed(handoff: Handoff, error: ProviderError, sender: str) -> None:
@@ -347,7 +338,7 @@ def _refused(handoff: Handoff, rest: Sequence[Claimed], accepted: int, error: Re
     failed, now = [_failure(each, error) for each in rest], timezone.now()
     insist(lambda: Message.objects.record(handoff.pk, failed, now))
     _close(handoff, Handoff.Status.REFUSED, accepted, error)
-    _pause_if_hopeless(handoff, str(error))
+    stopping.pause_if_hopeless(handoff, str(error))
 
 
 def _failure(person: Claimed, error: Rejected) -> Outcome:
@@ -382,24 +373,6 @@ def _put_back(half: Handoff, people: Sequence[Claimed]) -> None:
     queued = [Outcome(each.id, Message.Status.QUEUED) for each in people]
     Message.objects.record(half.pk, queued, timezone.now())
     Handoff.objects.close(half.pk, Handoff.Status.REFUSED, 0, "The campaign stopped.")
-
-
-def _pause_if_hopeless(handoff: Handoff, error: str) -> None:
-    """Pause a campaign of which nearly everything is refused: it is the mail, not the people."""
-    campaign = handoff.campaign
-    if campaign is None:
-        return
-    refused = Message.objects.filter(campaign=campaign, status=Message.Status.FAILED)
-    if refused[:HOPELESS_AFTER].count() < HOPELESS_AFTER:
-        return
-    if sum(CampaignStat.objects.sent_by_provider(campaign.pk).values()) < HOPELESS_AFTER:
-        _pause(campaign, f"{HOPELESS_AFTER} mails were refused and fewer accepted. {error}")
-
-
-def _pause(campaign: Campaign, why: str) -> None:
-    """Stop a campaign and say why, unless it was stopped already."""
-    with contextlib.suppress(InvalidTransition):
-        campaign.move_to(Campaign.Status.PAUSED, problem=f"Paused: {why}"[:500])
 
 
 def _close(handoff: Handoff, status: str, accepted: int, error: ProviderError | None) -> bool:
