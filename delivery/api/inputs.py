@@ -26,7 +26,7 @@ sensitivity x-priority x-msmail-priority x-entity-ref-id x-auto-response-suppres
 ALLOWED_HEADERS = frozenset(_USUAL_HEADERS.split())
 """Besides these, any X- header that no provider takes for an order of its own."""
 _ORDERS = re.compile(
-    r"x-(mailgun|mg|ses|smtpapi|pm|postmark|sg|sendgrid|amz|mc|mailer)\b", re.IGNORECASE
+    r"x-(mailgun|mg|ses|smtpapi|pm|postmark|sg|sendgrid|amz|mc|mailer|metadata)\b", re.IGNORECASE
 )
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,75}")
 _TAG = re.compile(r"^[A-Za-z0-9_-]{1,64}\Z")
@@ -169,6 +169,8 @@ class MailInput(Strict):
         return value
 
     def validate_headers(self, value: dict[str, str]) -> dict[str, str]:
+        if len({name.lower() for name in value}) < len(value):
+            raise serializers.ValidationError("A header is given twice.")
         for name, text in value.items():
             if not is_allowed(name):
                 raise serializers.ValidationError(f"The header {name[:80]} cannot be set here.")

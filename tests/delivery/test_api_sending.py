@@ -304,6 +304,8 @@ def test_mail_that_no_provider_may_carry_keeps_back_no_other_however_much_it_is(
         ({"a\ud800": 1}, None, "surrogate"),
         ({"headers": {"Bcc": "x@example.com"}}, "headers", "Bcc"),
         ({"headers": {"X-SMTPAPI": "{}"}}, "headers", "X-SMTPAPI"),
+        ({"headers": {"X-Metadata-order": "7"}}, "headers", "X-Metadata-order"),
+        ({"headers": {"X-A": "1", "x-a": "2"}}, "headers", "twice"),
         ({"headers": {"X-A": "b\r\nBcc: x@example.com"}}, "headers", "line break"),
         ({"tags": ["two words"]}, "tags.0", "64 letters"),
         ({"metadata": {"message_id": "m1"}}, "metadata", "taken"),
