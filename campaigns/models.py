@@ -140,7 +140,7 @@ class Campaign(StatefulModel):
         self.move_to(self.Status.SENDING, only_from={self.Status.PAUSED}, problem="")
 
     def unschedule(self) -> None:
-        self.move_to(self.Status.DRAFT)
+        self.move_to(self.Status.DRAFT, send_at=None)
 
     def cancel(self, now: datetime) -> None:
         """End it for good. Messages still queued are cancelled by `delivery.expanding`."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from delivery import limiting, throttling
+from delivery import limiting, routing, throttling
 from delivery.lanes import Lane
 from delivery.metering import AWAY, meter
 from delivery.models import DailyCount, Handoff, LaneState, Message, ProviderAccount, Stream, Worker
@@ -86,13 +86,16 @@ class Overview:
     workers: list[Seen]
     trouble: str
     """What is wrong with the whole, in words; empty: nothing."""
+    stuck: list[str]
+    """Of streams whose due mail no account may carry now: why."""
 
 
 def overview(now: datetime) -> Overview:
     """Return everything the page shows."""
     accounts = list(ProviderAccount.objects.defer("secrets"))
     workers = [_seen(worker, now) for worker in Worker.objects.order_by("-seen_at", "name")]
-    return Overview(_queues(accounts, now), limits(accounts, now), workers, trouble(workers))
+    queues = _queues(accounts, now)
+    return Overview(queues, limits(accounts, now), workers, trouble(workers), stuck(queues, now))
 
 
 def as_data(facts: Overview) -> dict[str, Any]:
@@ -122,6 +125,13 @@ def is_redis_away() -> bool:
     """Say whether limits are counted per worker now: as those that send say, if there are any."""
     said = list(Worker.objects.live().values_list("has_redis", flat=True))
     return not all(said) if said else not meter.has_redis()
+
+
+def stuck(queues: list[Queue], now: datetime) -> list[str]:
+    """Return why mail waits that no account may carry now, a sentence for each reason."""
+    streams = dict.fromkeys(queue.stream for queue in queues if queue.due)
+    found = (routing.explain_if_stuck(stream, now) for stream in streams)
+    return list(dict.fromkeys(words for words in found if words))
 
 
 def trouble(workers: list[Seen]) -> str:

@@ -126,7 +126,7 @@ def _raise_late(waiting: Waiting, now: datetime) -> str:
     if waiting.mails and waiting.oldest:
         mails = "1 mail waits" if waiting.mails == 1 else f"{number(waiting.mails)} mails wait"
         text = (
-            f"{mails} for longer than {limit} until a provider takes it, the oldest for"
+            f"{mails} for longer than {limit} until a provider is known to have it, the oldest for"
             f" {span(now - waiting.oldest)}."
         )
     else:

@@ -38,6 +38,12 @@ class Totals:
     unsubscribed: int = 0
     complained: int = 0
 
+    @property
+    def untold(self) -> int:
+        """Sent, and nobody has told yet what became of them: the rest, so that the sum is right."""
+        told = self.delivered + self.bounced + self.soft_bounced + self.dropped
+        return max(self.sent - told, 0)
+
     def rate(self, name: str) -> float | None:
         """Return a count as a share of what it can be a share of; None of nothing.
 

@@ -100,6 +100,15 @@ def explain_none(stream: str, now: datetime, sender: str = "") -> str:
     return screening.explain(accounts, obstacles)
 
 
+def explain_if_stuck(stream: str, now: datetime) -> str:
+    """Return why no account may carry a stream's mail now; "" if one may."""
+    lane = Lane(stream, "other")
+    accounts = screening.known_accounts()
+    if all(screening.obstacle(each, lane, "", now) for each in accounts):
+        return explain_none(stream, now)
+    return ""
+
+
 def domain_of(address: str) -> str:
     """Return what stands behind the @, in small letters.
 

@@ -109,7 +109,7 @@ class CampaignAdmin(PageAdmin):
             return ago(campaign.launched_at)
         if campaign.status == Status.SCHEDULED:
             return format_html("Goes out {}", ago(campaign.send_at))
-        return format_html("Begun {}", ago(campaign.created_at))
+        return format_html("Created {}", ago(campaign.created_at))
 
     # --- Addresses -----------------------------------------------------------------------
 

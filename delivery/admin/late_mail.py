@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from delivery.models import MessageType, SlaBreach
+from delivery.models import Message, MessageType, SlaBreach
 from emailplatform.admin import Empty, ReadOnlyAdmin
 from emailplatform.formats import ago, badge, span
 
@@ -79,7 +79,10 @@ class LateMailAdmin(ReadOnlyAdmin):
     def state(self, late: SlaBreach) -> SafeString:
         if late.accepted_at:
             return badge("Moves again" if late.campaign else "Sent late", "warn")
-        return badge("Given up", "bad") if late.closed_at else badge("Still waiting", "bad")
+        if late.closed_at:
+            return badge("Given up", "bad")
+        is_in_doubt = late.message is not None and late.message.status == Message.Status.UNKNOWN
+        return badge("In doubt", "warn") if is_in_doubt else badge("Still waiting", "bad")
 
     @admin.display(description="Late since")
     def broke(self, late: SlaBreach) -> SafeString | str:

@@ -74,9 +74,15 @@ def _candidate(each: dict[str, Any], chosen: str) -> Line:
         is_chosen=each["name"] == chosen,
         score=_points(each.get("total")),
         parts=tuple(_points(each.get(part)) for part in PARTS),
-        share=f"{number(each.get('sent', 0))} sent, weight {each.get('weight', 0)}",
+        share=_share(each),
     )
 
 
 def _points(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+def _share(each: dict[str, Any]) -> str:
+    """Return what an account has had of the campaign and should have; without one, its weight."""
+    weight = f"weight {each.get('weight', 0)}"
+    return f"{number(each['sent'])} of the campaign, {weight}" if each.get("sent") else weight

@@ -236,7 +236,7 @@ class Message(StatefulModel):
         ]
 
     def __str__(self) -> str:
-        return f"message {self.pk}"
+        return f"message {self.token}"
 
     @property
     def token(self) -> str:
