@@ -32,6 +32,8 @@ MOST_COPIES = 50
 """Addresses of one mail: what the strictest provider takes (SES and Postmark: 50)."""
 FARTHEST = timedelta(days=366)
 """How far ahead `send_at` may be."""
+KEYS_KEPT = timedelta(hours=72)
+"""How long an Idempotency-Key is remembered."""
 USUAL_LIFE = timedelta(hours=24)
 """After that, mail of no type is not sent any more."""
 
@@ -155,6 +157,15 @@ def claim_key(owner: str, key: str, payload: Any) -> tuple[Submission, bool]:
             param="Idempotency-Key",
         )
     return submission, is_new
+
+
+def forget_keys(now: datetime, limit: int = 10_000) -> int:
+    """Forget keys that are older than KEYS_KEPT, in portions; return how many."""
+    total = 0
+    old = Submission.objects.filter(created_at__lt=now - KEYS_KEPT).order_by("created_at")
+    while some := list(old.values_list("pk", flat=True)[:limit]):
+        total += Submission.objects.filter(pk__in=some).delete()[0]
+    return total
 
 
 def fingerprint_of(payload: Any) -> bytes:

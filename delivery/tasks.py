@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, reputing, resending, ruling, sending, telling, watching
+from delivery import accepting, expanding, reputing, ruling, sending, telling, watching
 from delivery.models import Handoff, Message, Stream, Worker
 
 TICK_S = settings.TICK_S
@@ -52,12 +52,17 @@ def advance_campaigns() -> None:
 
 @shared_task(expires=15)
 def sweep() -> None:
-    """Put right what dead workers left; send again or give up what waited long enough."""
+    """Put right what dead workers left; give up what waited long enough."""
     now = timezone.now()
     Handoff.objects.sweep()
-    resending.resend_doubtful(now)
     Message.objects.expire(now)
     Worker.objects.forget_dead()
+
+
+@shared_task(expires=600)
+def forget_keys() -> None:
+    """Every hour: forget the Idempotency-Keys of long ago."""
+    accepting.forget_keys(timezone.now())
 
 
 @shared_task(expires=10)

@@ -24,6 +24,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 SCHEDULE: dict[str, tuple[str, timedelta]] = {
+    "Forget old idempotency keys": ("delivery.tasks.forget_keys", timedelta(hours=1)),
     "Start sending what is due": ("delivery.tasks.tick", timedelta(seconds=2)),
     "Start scheduled campaigns, expand audiences, finish": (
         "delivery.tasks.advance_campaigns",

@@ -119,6 +119,10 @@ def _store(new: NewRequest) -> bool:
 
 
 class RawRequestQuerySet(models.QuerySet["RawRequest"]):
+    def wait_since(self, before: datetime) -> bool:
+        """Say whether a request that could be applied has been waiting since then."""
+        return self.filter(status=self.model.Status.PENDING, due_at__lte=before).exists()
+
     def store(self, new: NewRequest) -> bool:
         """Insert one request in one statement; False if its single-use key was used before.
 

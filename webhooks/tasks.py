@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from webhooks import applying, concluding, finding
+from webhooks import applying, doubting, finding
 
 TICK_S = settings.TICK_S
 BATCH = 200
@@ -31,5 +31,5 @@ def find_silence() -> None:
 
 @shared_task(expires=30)
 def settle_doubts() -> None:
-    """Settle messages in doubt by events that came before the doubt."""
-    concluding.settle_doubts()
+    """Settle messages in doubt by what was heard, or send them again where that is due."""
+    doubting.settle(timezone.now())

@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from delivery import accepting, tasks, tracing
+from delivery.api.sending import KEY, once
 from delivery.models import Handoff, Mail, Message, Stream, message_of
 from emailplatform.api import Audited, NewestFirst
 from emailplatform.celery import nudge
@@ -164,15 +165,19 @@ class MessageViewSet(
         accepting.cancel(mail.message)
         return self._answer(mail)
 
-    @extend_schema(request=None, responses={202: MailSerializer})
+    @extend_schema(parameters=[KEY], request=None, responses={202: MailSerializer})
     @action(detail=True, methods=["post"])
     def resend(self, request: Request, **_: str) -> Response:
         """Send it once more, as a mail of its own with an id of its own."""
-        copy = accepting.resend(self.get_object().message, timezone.now())
-        nudge(tasks.send_critical if copy.stream == Stream.CRITICAL else tasks.send_transactional)
-        return self._answer(self.get_queryset().get(pk=copy.pk), status=202)
+        mail = self.get_object()
+        return once(request, f"resend {mail.pk}", lambda _request: self._resent(mail))
 
-    def _answer(self, mail: Mail, status: int = 200) -> Response:
-        response = Response(self.get_serializer(mail).data, status=status)
+    def _resent(self, mail: Mail) -> dict[str, Any]:
+        copy = accepting.resend(mail.message, timezone.now())
+        nudge(tasks.send_critical if copy.stream == Stream.CRITICAL else tasks.send_transactional)
+        return dict(self.get_serializer(self.get_queryset().get(pk=copy.pk)).data)
+
+    def _answer(self, mail: Mail) -> Response:
+        response = Response(self.get_serializer(mail).data)
         response.changed = mail.pk  # type: ignore[attr-defined]  # for the audit
         return response

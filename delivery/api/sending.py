@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -42,7 +42,7 @@ _BatchAnswer = inline_serializer(
         "results": serializers.ListField(child=serializers.DictField()),
     },
 )
-_KEY = OpenApiParameter(
+KEY = OpenApiParameter(
     "Idempotency-Key",
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
@@ -57,32 +57,34 @@ class SendViewSet(Audited, viewsets.GenericViewSet):
     serializer_class = MailInput
     scopes = {"send": "send", "batch": "send"}
 
-    @extend_schema(parameters=[_KEY], request=MailInput, responses={202: _Accepted})
+    @extend_schema(parameters=[KEY], request=MailInput, responses={202: _Accepted})
     def send(self, request: Request) -> Response:
         """Take one mail. 202: it is stored and will be sent, or say why not."""
-        return self._once(request, _send)
+        return once(request, "send", _send)
 
-    @extend_schema(parameters=[_KEY], request=_BatchInput, responses={202: _BatchAnswer})
+    @extend_schema(parameters=[KEY], request=_BatchInput, responses={202: _BatchAnswer})
     def batch(self, request: Request) -> Response:
         """Take up to 1,000 mails; each entry is accepted or refused by itself, in its order."""
-        return self._once(request, _send_batch)
+        return once(request, "batch", _send_batch)
 
-    def _once(self, request: Request, work: Any) -> Response:
-        """Do the work, once for each Idempotency-Key; whoever repeats it gets the same answer."""
-        key = request.headers.get("Idempotency-Key", "")
-        if not key:
-            answer = work(request)
-            return _answer(answer)
-        if len(key) > 255 or not key.isascii() or not key.isprintable():
-            words = "Use up to 255 printable ASCII characters."
-            raise InvalidInput(words, param="Idempotency-Key")
-        with transaction.atomic():
-            payload = [self.action, request.data]
-            submission, is_new = accepting.claim_key(_owner(request), key, payload)
-            if is_new:
-                submission.answer = work(request)
-                submission.save(update_fields=["answer"])
-        return _answer(submission.answer, is_repeated=not is_new)
+
+def once(request: Request, what: str, work: Callable[[Request], dict[str, Any]]) -> Response:
+    """Do the work, once for each Idempotency-Key; whoever repeats it gets the same answer.
+
+    `what` belongs to the payload: the same key for something else is a mistake.
+    """
+    key = request.headers.get("Idempotency-Key", "")
+    if not key:
+        return _answer(work(request))
+    if len(key) > 255 or not key.isascii() or not key.isprintable():
+        words = "Use up to 255 printable ASCII characters."
+        raise InvalidInput(words, param="Idempotency-Key")
+    with transaction.atomic():
+        submission, is_new = accepting.claim_key(_owner(request), key, [what, request.data])
+        if is_new:
+            submission.answer = work(request)
+            submission.save(update_fields=["answer"])
+    return _answer(submission.answer, is_repeated=not is_new)
 
 
 def _send(request: Request) -> dict[str, Any]:

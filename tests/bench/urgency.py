@@ -23,7 +23,7 @@ from tests.bench.providing import provider
 from tests.bench.sending import LOOK_EVERY_S, SENDERS, make_campaign, sending_processes
 from tests.bench.table import Table
 
-PER_S = 5.0
+PER_S = 10.0
 """Critical mails asked for per second."""
 BODY = "<p>Your code is 123456. It is good for ten minutes.</p>"
 

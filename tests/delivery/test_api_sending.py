@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from delivery import sending
+from delivery import accepting, sending
 from delivery.models import Attachment, Mail, Message, Submission
 from delivery.providers.base import Fault, Rejected, Result, Verdict
 from emailplatform.models import AuditEntry
@@ -537,3 +537,29 @@ def test_a_mail_is_sent_again_as_one_of_its_own_with_all_it_had():
     assert one.attachments == two.attachments
     assert one.recipients[0].copies == two.recipients[0].copies
     assert Attachment.objects.count() == 2
+
+
+def test_to_send_again_is_done_once_for_a_key():
+    scripted.account()
+    api = Api()
+    first = api.post("email/send", order()).data
+    headers = {"Idempotency-Key": "again-1"}
+    path = f"email/messages/{first['id']}/resend/"
+
+    one, two = api.post(path, headers=headers), api.post(path, headers=headers)
+
+    assert (one.status, one.data) == (two.status, two.data)
+    assert two.headers["Idempotent-Replayed"] == "true"
+    assert Message.objects.count() == 2
+
+
+def test_keys_are_forgotten_after_three_days():
+    api = Api()
+    api.post("email/send", order(), headers={"Idempotency-Key": "old"})
+    Submission.objects.update(created_at=timezone.now() - timedelta(hours=73))
+    api.post("email/send", order(), headers={"Idempotency-Key": "young"})
+
+    assert accepting.forget_keys(timezone.now()) == 1
+
+    assert Submission.objects.get().key == "young"
+    assert Message.objects.count() == 2

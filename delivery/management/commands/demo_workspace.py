@@ -24,7 +24,8 @@ class Command(BaseCommand):
         if password:
             self.stdout.write(self.style.SUCCESS(f"Sign in as admin, password {password}"))
             self.stdout.write(
-                "Keep it: it is not shown again. To change it: .venv/bin/python manage.py changepassword admin"
+                "Keep it: it is not shown again. To change it:"
+                " .venv/bin/python manage.py changepassword admin"
             )
         for account in provision(env.text):
             self.stdout.write(f"Provider {account} was made from the environment.")

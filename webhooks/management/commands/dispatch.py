@@ -1,4 +1,4 @@
-"""The sending loop without a broker: `manage.py dispatch`."""
+"""Everything that sends, and hears back, without a broker: `manage.py dispatch`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,30 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import expanding, reputing, resending, ruling, sending, telling, watching
+from delivery import accepting, expanding, reputing, ruling, sending, telling, watching
 from delivery.attending import here
 from delivery.models import Handoff, Message, Worker
+from webhooks import applying, doubting
+from webhooks.tasks import BATCH
 
 _SLICE_S = 2.0
 _RATE_EVERY_S = 300.0
 _WATCH_EVERY_S = 15.0
+_HEAR_S = 1.0
+"""The most that a round gives to webhooks."""
+_SETTLE_EVERY_S = 15.0
+_FORGET_EVERY_S = 3600.0
 _PAUSE_S = 1.0
 """Between two tries when the database is away."""
 
 
 class Command(BaseCommand):
-    help = "Start, expand, send and finish campaigns without Celery, until stopped (Ctrl-C)."
+    help = "Send everything that is due, and apply what providers report, without Celery (Ctrl-C)."
 
     _rated_at = float("-inf")
     _watched_at = float("-inf")
+    _settled_at = float("-inf")
+    _forgot_at = float("-inf")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="Stop when nothing is due.")
@@ -66,12 +74,20 @@ class Command(BaseCommand):
         if time.monotonic() - self._rated_at > _RATE_EVERY_S:
             self._rated_at = time.monotonic()
             reputing.rate_accounts(timezone.now())
-        resending.resend_doubtful(timezone.now())
+        self._hear(time.monotonic() + _HEAR_S)
         Message.objects.expire(timezone.now())
         Worker.objects.forget_dead()
         expanding.finish_done(timezone.now())
         self._look_after()
         return sent
+
+    def _hear(self, stop_at: float) -> None:
+        """Apply what providers posted; what is in doubt afterwards is settled or sent again."""
+        while applying.apply_pending(BATCH, timezone.now()) and time.monotonic() < stop_at:
+            pass
+        if time.monotonic() - self._settled_at > _SETTLE_EVERY_S:
+            self._settled_at = time.monotonic()
+            doubting.settle(timezone.now())
 
     def _look_after(self) -> None:
         """Raise the alerts of what is wrong, and tell operators."""
@@ -79,3 +95,6 @@ class Command(BaseCommand):
             self._watched_at = time.monotonic()
             watching.watch(timezone.now())
         telling.tell(timezone.now())
+        if time.monotonic() - self._forgot_at > _FORGET_EVERY_S:
+            self._forgot_at = time.monotonic()
+            accepting.forget_keys(timezone.now())
