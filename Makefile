@@ -19,7 +19,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 PRODUCTION = LOCAL=off DEBUG=off PUBLIC_URL=https://mail.example.com \
 	SECRET_KEY=only-for-the-checks-W2uS0Qm4nH8rTz6xYb1cVd5kJf3gLp7a \
 	TOKEN_KEYS=only-for-the-checks-token ADDRESS_KEY=only-for-the-checks-address \
-	POSTAL_ADDRESS=nowhere \
+	POSTAL_ADDRESS=nowhere OPERATORS=ops@example.com ALERT_FROM=alerts@example.com \
 	ENCRYPTION_KEYS=b25seS1mb3ItbWFrZS1jaGVjay1uZXZlci1pbi11c2U=
 # mypy reads the settings and connects to nothing.
 NO_SERVERS = DATABASE_URL=postgresql:///not-needed REDIS_URL=unix:///not-needed

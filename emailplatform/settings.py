@@ -335,6 +335,9 @@ SPECTACULAR_SETTINGS = {
         "SubscriptionStatus": "subscribers.models.Subscription.Status",
         "ImportStatus": "subscribers.models.Import.Status",
         "CampaignStatus": "campaigns.models.Campaign.Status",
+        "MessageStatus": "delivery.models.Message.Status",
+        "HandoffStatus": "delivery.models.Handoff.Status",
+        "WebhookStatus": "webhooks.models.RawRequest.Status",
     },
 }
 

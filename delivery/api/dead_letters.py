@@ -131,7 +131,9 @@ class DeadLetterViewSet(Audited, mixins.ListModelMixin, viewsets.GenericViewSet)
         _wake()
         return _changed(DeadLetterSerializer(letter).data, letter.pk)
 
-    @extend_schema(request=RetryInput, responses=_Retried)
+    @extend_schema(
+        operation_id="email_dead_letters_retry_many", request=RetryInput, responses=_Retried
+    )
     @action(detail=False, methods=["post"], url_path="retry")
     def retry_many(self, request: Request) -> Response:
         """Try all of a filter again, or these; `more`: call again for the rest."""
