@@ -41,7 +41,7 @@ v1 = [
     path("campaigns/<int:pk>/why/", webhooks_api.CampaignWhyView.as_view()),
     path("email/webhooks/stats/", webhooks_api.WebhookStatsView.as_view()),
     path("email/webhooks/config/", webhooks_api.WebhookConfigView.as_view()),
-    re_path(r"^email/webhooks/retry/(?P<pk>[0-9]{1,18})/?$", retry_webhook),
+    re_path(r"^email/webhooks/retry/(?P<pk>[^/.]+)/?$", retry_webhook),
     path("system/status/", delivery_api.SystemStatusView.as_view()),
     path("system/queues/", delivery_api.QueuesView.as_view()),
     path("system/providers/<int:pk>/reset/", delivery_api.ResetView.as_view()),

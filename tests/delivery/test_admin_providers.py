@@ -295,7 +295,7 @@ def test_the_page_of_a_message_says_why_it_went_this_way(admin_client):
     page = text(admin_client.get(f"/admin/delivery/message/{message.pk}/change/"))
 
     assert "Alpha: furthest below its share." in page
-    for part in ("0.82", "0.80", "20 sent, weight 1", "May not send from example.com"):
+    for part in ("0.82", "0.80", "20 of the campaign, weight 1", "May not send from example.com"):
         assert part in page
     assert f"/admin/webhooks/event/of-message/{message.pk}/" in page
 
