@@ -1,0 +1,14 @@
+"""People, lists, segments and imports over HTTP."""
+
+from __future__ import annotations
+
+from subscribers.api.imports import ImportViewSet
+from subscribers.api.lists import ListViewSet, SegmentViewSet
+from subscribers.api.people import SubscriberViewSet
+
+__all__ = [
+    "ImportViewSet",
+    "ListViewSet",
+    "SegmentViewSet",
+    "SubscriberViewSet",
+]

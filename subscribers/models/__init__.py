@@ -1,0 +1,20 @@
+"""People, lists and consent."""
+
+from __future__ import annotations
+
+from subscribers.models.imports import Import, RefusedRow, SeenAddress
+from subscribers.models.lists import MailingList, Segment, Subscription
+from subscribers.models.people import Attribute, Subscriber
+from subscribers.models.suppressions import Suppression
+
+__all__ = [
+    "Attribute",
+    "Import",
+    "MailingList",
+    "RefusedRow",
+    "SeenAddress",
+    "Segment",
+    "Subscriber",
+    "Subscription",
+    "Suppression",
+]

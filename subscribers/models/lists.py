@@ -1,0 +1,75 @@
+"""Lists, who is on them, and segments."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+from subscribers.models.people import Subscriber
+from subscribers.querysets import SubscriptionQuerySet
+
+
+class MailingList(models.Model):
+    """What people sign up for."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.CharField(
+        max_length=300, blank=True, help_text="Shown to people where they unsubscribe."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name = "list"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Subscription(models.Model):
+    """A person's standing on one list."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "Subscribed"
+        PENDING = "pending", "Waiting for confirmation"
+        UNSUBSCRIBED = "unsubscribed", "Unsubscribed"
+
+    subscriber = models.ForeignKey(
+        Subscriber, models.CASCADE, related_name="subscriptions", db_index=False
+    )
+    list = models.ForeignKey(
+        MailingList, models.CASCADE, related_name="subscriptions", db_index=False
+    )
+    status = models.CharField(max_length=20, choices=Status, db_default=Status.ACTIVE)
+    source = models.CharField(max_length=100, blank=True, db_default="")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    changed_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = SubscriptionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["subscriber", "list"], name="subscription_once"),
+        ]
+        indexes = [
+            models.Index(fields=["list", "status", "subscriber"], name="subscription_audience"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subscriber_id} on {self.list_id}"
+
+
+class Segment(models.Model):
+    """A group of people described by rules; only `subscribers.segmenting` reads them."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.CharField(max_length=300, blank=True)
+    rules = models.JSONField(default=dict)
+    """{"match": "all"|"any", "rules": [{"field", "op", "value"} | nested, …]}"""
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
