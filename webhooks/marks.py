@@ -27,6 +27,9 @@ COMPLAINTS = (EventType.COMPLAINED, EventType.SPAM_REPORT)
 
 WORST_FIRST = (BounceClass.HARD, BounceClass.BLOCK, BounceClass.SOFT, BounceClass.UNKNOWN)
 
+HIDDEN_LINK = "hidden link"
+"""The `reason` of a click on the link that no person sees: whoever follows it is a machine."""
+
 MARKS: Mapping[str, str] = MappingProxyType(
     {
         "delivered_at": (
