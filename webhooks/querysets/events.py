@@ -1,64 +1,25 @@
-"""Sets of raw requests and events: stored, taken, applied. The only place with their SQL."""
+"""Events: a batch brought in, compared with what is known, and what it means."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import InterfaceError, OperationalError, connection, models
-from django.db.models.functions import Length, Now
+from django.db import connection, models
 
 from delivery.counting import Delta
-from webhooks import statements
+from webhooks import event_statements as statements
 
 if TYPE_CHECKING:
-    from webhooks.models import Event, RawRequest, Silence, WebhookCount
+    from webhooks.models import Event
 
 LOCK_TIMEOUT_MS = 500
 """Applying gives way before PostgreSQL looks for deadlocks (1 s): no sender is ever the victim."""
 
 
-class NewRequest(NamedTuple):
-    """A genuine request, as it is stored."""
-
-    account: int
-    headers: str
-    """A JSON object."""
-    body: bytes
-    replay_key: str | None
-    is_late: bool
-
-
-class Lag(NamedTuple):
-    """Seconds from taking a request to its events being applied."""
-
-    account: int
-    p50_s: float
-    max_s: float
-    requests: int
-
-
-class Queue(NamedTuple):
-    waiting: int
-    oldest_due: datetime | None
-    active: int
-
-
-class Outcome(NamedTuple):
-    """What became of a raw request."""
-
-    id: int
-    status: str
-    error: str = ""
-    due_at: datetime | None = None
-    """When to look again, if it is still pending."""
-    failures: int = 0
-    traceback: str = ""
-
-
 class Arrival(NamedTuple):
-    """An event on its way into the database. The order is that of `statements.HEARD`."""
+    """An event on its way into the database. The order is that of `event_statements.HEARD`."""
 
     request: int | None
     may_wait: bool
@@ -110,73 +71,6 @@ class Consequence(NamedTuple):
     address_key: bytes
     mailed_at: datetime
     """Not later than the mail: its message was made then."""
-
-
-def _store(new: NewRequest) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(statements.STORE, new)
-        return bool(cursor.rowcount)
-
-
-class RawRequestQuerySet(models.QuerySet["RawRequest"]):
-    def wait_since(self, before: datetime) -> bool:
-        """Say whether a request that could be applied has been waiting since then."""
-        return self.filter(status=self.model.Status.PENDING, due_at__lte=before).exists()
-
-    def store(self, new: NewRequest) -> bool:
-        """Insert one request in one statement; False if its single-use key was used before.
-
-        The connection is not asked first whether it lives: that costs as much as a third of the
-        INSERT. If it proves to be dead, a new one is used; stored twice is applied once.
-        """
-        connection.health_check_done = True  # type: ignore[attr-defined]  # missing in the stubs
-        try:
-            return _store(new)
-        except (OperationalError, InterfaceError):
-            if connection.in_atomic_block:
-                raise
-            connection.close()
-            return _store(new)
-
-    def take(self, limit: int, most_bytes: int, now: datetime) -> list[RawRequest]:
-        """Lock up to `limit` requests that are due, of `most_bytes` together, but at least one.
-
-        For the rest of the transaction they are the caller's; nobody waits for them.
-        """
-        due = self.filter(status=self.model.Status.PENDING, due_at__lte=now)
-        due = due.order_by("due_at", "pk").select_for_update(skip_locked=True)
-        taken: list[int] = []
-        total = 0
-        for pk, size in due.annotate(size=Length("body")).values_list("pk", "size")[:limit]:
-            total += size
-            if taken and total > most_bytes:
-                break
-            taken.append(pk)
-        rows = self.filter(pk__in=taken).select_related("account")
-        return list(rows.order_by("due_at", "pk"))
-
-    def lags(self, since: datetime, most: int) -> list[Lag]:
-        """Return how long requests waited to be applied, of the last `most` since then."""
-        with connection.cursor() as cursor:
-            cursor.execute(statements.LAGS, [most, since])
-            return [Lag(row[0], float(row[1]), float(row[2]), row[3]) for row in cursor.fetchall()]
-
-    def queue(self, now: datetime) -> Queue:
-        """Return what waits, since when, and what is being applied."""
-        with connection.cursor() as cursor:
-            cursor.execute(statements.QUEUE, {"now": now})
-            return Queue(*(cursor.fetchone() or (0, None, 0)))
-
-    def finish(self, outcomes: Sequence[Outcome], now: datetime) -> None:
-        """Write what became of requests the caller has taken."""
-        with connection.cursor() as cursor:
-            columns = [list(column) for column in zip(*outcomes, strict=True)]
-            cursor.execute(statements.FINISH, [now, *columns])
-
-    def replay(self) -> int:
-        """Put these requests back in line; return how many. What is known is not applied twice."""
-        rows = self.exclude(status=self.model.Status.PENDING)
-        return rows.update(status=self.model.Status.PENDING, due_at=Now(), attempts=0, error="")
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -258,17 +152,3 @@ class EventQuerySet(models.QuerySet["Event"]):
         with connection.cursor() as cursor:
             cursor.execute(statements.SETTLE)
             return [Delta(*row) for row in cursor.fetchall()]
-
-
-class SilenceQuerySet(models.QuerySet["Silence"]):
-    def count_hours(self, since: datetime, until: datetime) -> None:
-        """Count what was sent in these hours and what of it nobody told anything; once or again."""
-        with connection.cursor() as cursor:
-            cursor.execute(statements.COUNT_SILENCE, [since, until])
-
-
-class WebhookCountQuerySet(models.QuerySet["WebhookCount"]):
-    def add(self, account: int | None, outcome: str, hour: datetime, requests: int = 1) -> None:
-        """Count requests. Not worth waiting for the disk."""
-        with connection.cursor() as cursor:
-            cursor.execute(statements.COUNT, [account, outcome, hour, requests])

@@ -1,0 +1,30 @@
+"""Sets of raw requests and events: stored, taken, applied. The only place with their SQL."""
+
+from __future__ import annotations
+
+from webhooks.querysets.counts import SilenceQuerySet, WebhookCountQuerySet
+from webhooks.querysets.events import (
+    LOCK_TIMEOUT_MS,
+    Arrival,
+    Consequence,
+    CopyEnded,
+    EventQuerySet,
+    Taken,
+)
+from webhooks.querysets.requests import Lag, NewRequest, Outcome, Queue, RawRequestQuerySet
+
+__all__ = [
+    "LOCK_TIMEOUT_MS",
+    "Arrival",
+    "Consequence",
+    "CopyEnded",
+    "EventQuerySet",
+    "Lag",
+    "NewRequest",
+    "Outcome",
+    "Queue",
+    "RawRequestQuerySet",
+    "SilenceQuerySet",
+    "Taken",
+    "WebhookCountQuerySet",
+]
