@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from subscribers.models.engagement import Engagement
 from subscribers.models.imports import Import, RefusedRow, SeenAddress
 from subscribers.models.lists import MailingList, Segment, Subscription
 from subscribers.models.people import Attribute, Subscriber
@@ -9,6 +10,7 @@ from subscribers.models.suppressions import Suppression
 
 __all__ = [
     "Attribute",
+    "Engagement",
     "Import",
     "MailingList",
     "RefusedRow",
