@@ -217,7 +217,7 @@ def _read_variables() -> set[str]:
     return {name for name in names | provided | {"SMTP_URL"} if name.isupper()}
 
 
-NOT_OURS = {"NO_COLOR", "DJANGO_SETTINGS_MODULE"}
+NOT_OURS = {"NO_COLOR", "DJANGO_SETTINGS_MODULE", "ORIGINAL_RECIPIENT"}
 ELSEWHERE = {"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
 """Read by compose.yaml alone."""
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from delivery.models import ProviderAccount, token_of
 from delivery.providers.base import Heard, WebhookRequest
 from emailplatform.states import StatefulModel
+from webhooks import believing
 from webhooks.querysets import (
     EventQuerySet,
     RawRequestQuerySet,
@@ -22,7 +23,10 @@ from webhooks.querysets import (
 
 
 class RawRequest(StatefulModel):
-    """A verified POST of a provider, exactly as it came. Stored before it is understood."""
+    """A verified POST of a provider, or a mail that came back, exactly as it came.
+
+    Stored before it is understood.
+    """
 
     class Status(models.TextChoices):
         PENDING = "pending", "Waiting"
@@ -81,6 +85,8 @@ class RawRequest(StatefulModel):
 
     def read(self) -> Heard:
         """Return its events in our words, and what was not understood. Raises Unparsable."""
+        if believing.is_mail(self.headers):
+            return believing.read_mail(self.headers, bytes(self.body), self.received_at)
         return self.account.provider.parse_each(
             WebhookRequest(self.headers, bytes(self.body), self.received_at)
         )

@@ -32,6 +32,7 @@ from delivery.providers.base import (
 from delivery.providers.connections import kept
 from delivery.providers.mime import MimeSkeleton
 from delivery.providers.outcomes import Taken, result_of
+from delivery.providers.returning import return_path
 from delivery.providers.smtp_opening import Server
 from delivery.providers.smtp_session import (
     FINAL_DOT_TIMEOUT_S,
@@ -73,7 +74,8 @@ class SMTP(Provider):
         Field(
             "return_path_domain",
             "Return path domain",
-            "Bounces go to bounce+<message id>@ this domain; empty: to the sender's address.",
+            "Bounces go to signed addresses of this domain, which `ingest_bounce` or `poll_bounces`"
+            " must get (docs/providers.md); empty: to the sender's address.",
             is_required=False,
         ),
         Field(
@@ -147,7 +149,7 @@ class SMTP(Provider):
 
     def _envelope_sender(self, batch: Batch, person: Recipient) -> str:
         domain = self.account["return_path_domain"]
-        return f"bounce+{person.message_id}@{domain}" if domain else batch.from_email
+        return return_path(person.message_id, domain) if domain else batch.from_email
 
 
 def server_of(account: Account) -> Server:

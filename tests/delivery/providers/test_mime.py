@@ -24,6 +24,7 @@ from delivery.providers.base import (
     Verdict,
 )
 from delivery.providers.mime import MAX_LINE, MimeSkeleton, encode_words, mailbox
+from delivery.providers.returning import message_returned, return_path
 from tests.delivery.providers import wire
 from tests.delivery.providers.esps import SmtpModel, read_mime
 from tests.delivery.providers.letters import newsletter, person, small
@@ -295,7 +296,9 @@ def test_a_server_without_8bitmime_gets_ascii_only() -> None:
 def test_bounces_go_to_an_address_that_names_the_message() -> None:
     server = smtp_mail(person(), ["8BITMIME"], return_path_domain="bounces.example.org")
 
-    assert [taken.sender for taken in server.taken] == ["bounce+m1@bounces.example.org"]
+    [sender] = [taken.sender for taken in server.taken]
+    assert sender == return_path("m1", "bounces.example.org")
+    assert message_returned(sender) == "m1"
 
 
 def test_a_real_server_hands_a_mail_with_files_to_all_whom_it_names(
