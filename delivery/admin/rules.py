@@ -24,6 +24,8 @@ from subscribers.validating import InvalidAddress, clean_address
 
 CHOICES = ("first", "second", "third", "fourth")
 CALLED = ("First choice", "Then", "Then", "Then")
+EMPTY = {"stream": "All mail", "mailbox": "Any mailbox provider", "tier": "Everybody"}
+"""What a choice says that narrows nothing."""
 
 
 class RuleForm(forms.ModelForm):
@@ -41,15 +43,17 @@ class RuleForm(forms.ModelForm):
         model = RoutingRule
         fields = ["name", "is_active", "stream", "domains", "mailbox", "tier", "is_strict"]
         help_texts = {
-            "stream": "Empty: all mail.",
             "tier": "Engaged: opened or clicked in the last 90 days (ENGAGED_DAYS). New: known for "
-            "less than 30 days. Empty: everybody.",
+            "less than 30 days.",
             "is_strict": "On: mail waits until one of these can take it. Off: these first, and "
             "another one if none of them can.",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for name, words in EMPTY.items():
+            field: Any = self.fields[name]
+            field.choices = [("", words), *[each for each in field.choices if each[0]]]
         accounts = ProviderAccount.objects.defer("secrets")
         chosen = [*self.instance.providers, *[None] * len(CHOICES)]
         for name, label, pk in zip(CHOICES, CALLED, chosen, strict=False):
@@ -58,6 +62,7 @@ class RuleForm(forms.ModelForm):
                 label=label,
                 required=name == "first",
                 initial=pk,
+                empty_label="Choose a provider" if name == "first" else "Nobody else",
                 widget=UnfoldAdminSelectWidget,
             )
         self.initial["domains"] = "\n".join(self.instance.domains)
