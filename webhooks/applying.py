@@ -11,17 +11,16 @@ import logging
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import psycopg
 from django.db import OperationalError, connection, transaction
 
 from delivery.providers.base import Event as Heard
-from delivery.providers.base import Unparsable
 from webhooks.concluding import Applied, apply_events, arrival
 from webhooks.models import RawRequest, WebhookCount
-from webhooks.querysets import LOCK_TIMEOUT_MS, Arrival, Outcome
+from webhooks.querysets import LOCK_TIMEOUT_MS, Arrival, Outcome, Stored
+from webhooks.reading import Reader, Reading
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +39,6 @@ Tally = Counter[tuple[int, str, datetime]]
 """(account, outcome, hour) -> how many."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """A request and what was read in it."""
-
-    request: RawRequest
-    events: list[Heard]
-    problems: list[str]
-    is_understood: bool = True
-
-
 # --- Batches -----------------------------------------------------------------------------
 
 
@@ -64,7 +53,7 @@ def apply_pending(limit: int, now: datetime) -> int:
             requests = RawRequest.objects.take(limit, BATCH_BYTES, now)
             if requests:
                 tally: Tally = Counter()
-                outcomes = _apply(requests, now, tally)
+                outcomes = _apply(requests, Reader(requests), now, tally)
                 _count(requests, outcomes, tally)
                 RawRequest.objects.finish(outcomes, now)
     except OperationalError as error:
@@ -81,11 +70,13 @@ def _be_modest() -> None:
         cursor.execute("SET LOCAL synchronous_commit = off")
 
 
-def _apply(requests: Sequence[RawRequest], now: datetime, tally: Tally) -> list[Outcome]:
+def _apply(
+    requests: Sequence[Stored], reader: Reader, now: datetime, tally: Tally
+) -> list[Outcome]:
     """Apply all the requests, or those halves of them which can be."""
     try:
         with transaction.atomic():
-            readings = [_read(request) for request in requests]
+            readings = [reader.read(request) for request in requests]
             applied = apply_events(_arrivals(readings, now), now)
         _note(applied, now, tally)
         return [_outcome(reading, applied, now) for reading in readings]
@@ -93,66 +84,58 @@ def _apply(requests: Sequence[RawRequest], now: datetime, tally: Tally) -> list[
         raise  # The database's trouble, not that of any request.
     except Exception as error:  # noqa: BLE001 (what it is does not matter: nobody else may suffer)
         if len(requests) == 1:
-            return [_failure(requests[0], error, now, tally)]
+            return [_failure(requests[0], reader, error, now, tally)]
         middle = len(requests) // 2
         return [
             outcome
             for half in (requests[:middle], requests[middle:])
-            for outcome in _apply(half, now, tally)
+            for outcome in _apply(half, reader, now, tally)
         ]
 
 
-def _read(request: RawRequest) -> _Reading:
-    try:
-        events, problems = request.read()
-    except Unparsable as error:
-        return _Reading(request, [], [str(error)], is_understood=False)
-    return _Reading(request, events, problems, is_understood=bool(events or not problems))
-
-
-def _arrivals(readings: Iterable[_Reading], now: datetime) -> Iterator[Arrival]:
+def _arrivals(readings: Iterable[Reading], now: datetime) -> Iterator[Arrival]:
     for reading in readings:
         request = reading.request
         may_wait = now - request.received_at < WAIT_MOST
-        wanted = request.account.heard_types
         for event in reading.events:
-            if event.type in wanted:
-                yield arrival(event, request.account_id, request.pk, may_wait)
+            yield arrival(event, request.account, request.id, may_wait)
 
 
-def _outcome(reading: _Reading, applied: Applied, now: datetime) -> Outcome:
+def _outcome(reading: Reading, applied: Applied, now: datetime) -> Outcome:
     request, status, held = reading.request, RawRequest.Status, applied.held
     problems = "; ".join([*reading.problems, *_strange(request, applied)])[:1000]
     if not reading.is_understood:
-        return Outcome(request.pk, status.UNPARSABLE, problems)
-    if request.pk in held:
+        return Outcome(request.id, status.UNPARSABLE, problems)
+    if request.id in held:
         wait = max(WAIT_FIRST, now - request.received_at)
-        note = f"{held[request.pk]} events wait for messages that are not here (yet)."
-        return Outcome(request.pk, status.PENDING, note, now + wait)
-    return Outcome(request.pk, status.APPLIED, problems)
+        note = f"{held[request.id]} events wait for messages that are not here (yet)."
+        return Outcome(request.id, status.PENDING, note, now + wait)
+    return Outcome(request.id, status.APPLIED, problems)
 
 
-def _strange(request: RawRequest, applied: Applied) -> list[str]:
+def _strange(request: Stored, applied: Applied) -> list[str]:
     """Return a sentence about events that were stored and believed by no message."""
     notes = []
-    if number := applied.foreign.get(request.pk, 0):
-        logger.warning("Webhook %s: %s events name messages of others", request.pk, number)
+    if number := applied.foreign.get(request.id, 0):
+        logger.warning("Webhook %s: %s events name messages of others", request.id, number)
         notes.append(
             f"Unmatched events: {number}. They name messages that this account was not given."
         )
-    if number := applied.orphans.get(request.pk, 0):
+    if number := applied.orphans.get(request.id, 0):
         notes.append(f"Orphans: {number}. They name messages that never came.")
     return notes
 
 
-def _failure(request: RawRequest, error: Exception, now: datetime, tally: Tally) -> Outcome:
-    logger.error("Webhook %s could not be applied: %s", request.pk, type(error).__name__)
+def _failure(
+    request: Stored, reader: Reader, error: Exception, now: datetime, tally: Tally
+) -> Outcome:
+    logger.error("Webhook %s could not be applied: %s", request.id, type(error).__name__)
     reason, status = _words(error), RawRequest.Status
     if request.attempts + 1 < TRIES:
         due_at = now + RETRY_AFTER * 2**request.attempts
-        return Outcome(request.pk, status.PENDING, reason, due_at, 1, _traceback(error))
+        return Outcome(request.id, status.PENDING, reason, due_at, 1, _traceback(error))
     try:
-        events = _read(request).events
+        events = reader.read(request).events
     except Exception:  # noqa: BLE001 (it cannot even be read: then `error` says why)
         events = []
     if len(events) > 1:
@@ -160,16 +143,14 @@ def _failure(request: RawRequest, error: Exception, now: datetime, tally: Tally)
         if bad:
             error = bad[0]
             reason = f"{len(bad)} of {len(events)} events could not be applied. {_words(error)}"
-    return Outcome(request.pk, status.FAILED, reason[:1000], None, 1, _traceback(error))
+    return Outcome(request.id, status.FAILED, reason[:1000], None, 1, _traceback(error))
 
 
-def _sift(
-    request: RawRequest, events: Sequence[Heard], now: datetime, tally: Tally
-) -> list[Exception]:
+def _sift(request: Stored, events: Sequence[Heard], now: datetime, tally: Tally) -> list[Exception]:
     """Apply those events of a request which can be; return what is wrong with the others."""
     try:
         with transaction.atomic():
-            rows = [arrival(each, request.account_id, request.pk, False) for each in events]
+            rows = [arrival(each, request.account, request.id, False) for each in events]
             applied = apply_events(rows, now)
         _note(applied, now, tally)
     except OperationalError:
@@ -203,17 +184,21 @@ def _note(applied: Applied, now: datetime, tally: Tally) -> None:
         tally[taken.account, kinds.NEW, hour] += taken.new
 
 
-def _count(requests: Sequence[RawRequest], outcomes: Sequence[Outcome], tally: Tally) -> None:
+def _count(requests: Sequence[Stored], outcomes: Sequence[Outcome], tally: Tally) -> None:
     """Count what was looked at for the first time by the hour it came, what became of it by now."""
     ends = {each.id: each.status for each in outcomes}
+    alike = Counter(
+        (each.account, _hour(each.received_at), each.is_new, each.is_late, ends[each.id])
+        for each in requests
+    )
     status, kinds = RawRequest.Status, WebhookCount.Outcome
-    for request in requests:
-        account, came, end = request.account_id, _hour(request.received_at), ends[request.pk]
-        if request.is_new:
-            tally[account, kinds.LATE if request.is_late else kinds.STORED, came] += 1
-            tally[account, kinds.UNPARSABLE, came] += end == status.UNPARSABLE
-        tally[account, kinds.APPLIED, came] += end == status.APPLIED
-        tally[account, kinds.FAILED, came] += end == status.FAILED
+    for (account, came, is_new, is_late, end), number in alike.items():
+        if is_new:
+            tally[account, kinds.LATE if is_late else kinds.STORED, came] += number
+        if is_new and end == status.UNPARSABLE:
+            tally[account, kinds.UNPARSABLE, came] += number
+        if end in (status.APPLIED, status.FAILED):
+            tally[account, kinds(end), came] += number
     for (account, outcome, hour), number in sorted(tally.items()):
         if number:
             WebhookCount.objects.add(account, outcome, hour, number)

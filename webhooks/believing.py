@@ -12,10 +12,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
 from delivery.models import Mail, Message, message_of
 from delivery.providers import returned
-from delivery.providers.base import Event, Heard
+from delivery.providers.base import Event, Heard, Provider, WebhookRequest
 from delivery.providers.returning import message_returned
 from emailplatform import secrets
 
@@ -29,6 +30,20 @@ _LINK = re.compile(r"/u/([A-Za-z0-9_.-]{10,200})/?>")
 def is_mail(headers: Mapping[str, str]) -> bool:
     """Say whether a stored request is a mail that came back."""
     return MAIL_HEADER in headers
+
+
+class Listening(Protocol):
+    """An account, or what stands for it."""
+
+    @property
+    def provider(self) -> Provider: ...
+
+
+def read(account: Listening, request: WebhookRequest) -> Heard:
+    """Return what a stored request says, mail or webhook. Raises Unparsable."""
+    if is_mail(request.headers):
+        return read_mail(request.headers, request.body, request.received_at)
+    return account.provider.parse_each(request)
 
 
 def read_mail(headers: Mapping[str, str], body: bytes, received_at: datetime) -> Heard:

@@ -78,18 +78,10 @@ class RawRequest(StatefulModel):
     def __str__(self) -> str:
         return f"webhook {self.pk}"
 
-    @property
-    def is_new(self) -> bool:
-        """Say whether nobody has looked at it yet: every later look moves `due_at`."""
-        return self.due_at == self.received_at
-
     def read(self) -> Heard:
         """Return its events in our words, and what was not understood. Raises Unparsable."""
-        if believing.is_mail(self.headers):
-            return believing.read_mail(self.headers, bytes(self.body), self.received_at)
-        return self.account.provider.parse_each(
-            WebhookRequest(self.headers, bytes(self.body), self.received_at)
-        )
+        came = WebhookRequest(self.headers, bytes(self.body), self.received_at)
+        return believing.read(self.account, came)
 
     def replay(self, now: datetime) -> None:
         """Put it back in line. Events we know already are not applied again."""

@@ -48,6 +48,23 @@ FROM webhooks_rawrequest WHERE status = 'pending'
 """
 """How many wait, since when the oldest that is due, and how many a worker holds just now."""
 
+LOCK_DUE = """
+SELECT id, octet_length(body) FROM webhooks_rawrequest
+WHERE status = 'pending' AND due_at <= %s
+ORDER BY due_at, id FOR UPDATE SKIP LOCKED
+"""
+"""To be read in steps: what is not read is not locked."""
+
+READ = """
+SELECT id, account_id, headers::text, body, received_at, is_late, due_at = received_at, attempts
+FROM webhooks_rawrequest WHERE id = ANY(%s) ORDER BY due_at, id
+"""
+
+FINISH_PLAIN = """
+UPDATE webhooks_rawrequest r SET status = 'applied', error = '', traceback = '', applied_at = %s
+FROM unnest(%s::bigint[]) AS o (id) WHERE r.id = o.id AND r.status = 'pending'
+"""
+
 FINISH = """
 UPDATE webhooks_rawrequest r
 SET status = o.status, error = o.error, traceback = o.traceback,

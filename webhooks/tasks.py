@@ -11,8 +11,8 @@ from django.utils import timezone
 from webhooks import applying, doubting, finding
 
 TICK_S = settings.TICK_S
-BATCH = 200
-"""Requests of one transaction; the size of their bodies limits it as well."""
+BATCH = 4000
+"""Requests of one transaction; the size of their bodies limits it as well. Most come alone."""
 
 
 @shared_task(expires=TICK_S)

@@ -189,7 +189,8 @@ def test_what_a_worker_holds_is_active():
         connection.close()
 
     with transaction.atomic(), ThreadPoolExecutor(1) as pool:
-        assert RawRequest.objects.take(10, 1000, timezone.now()) == [held]
+        taken = RawRequest.objects.take(10, 1000, timezone.now())
+        assert [each.id for each in taken] == [held.pk]
         pool.submit(look).result(30)
 
     assert (counted[0].waiting, counted[0].active) == (1, 1)

@@ -11,7 +11,14 @@ from webhooks.querysets.events import (
     EventQuerySet,
     Taken,
 )
-from webhooks.querysets.requests import Lag, NewRequest, Outcome, Queue, RawRequestQuerySet
+from webhooks.querysets.requests import (
+    Lag,
+    NewRequest,
+    Outcome,
+    Queue,
+    RawRequestQuerySet,
+    Stored,
+)
 
 __all__ = [
     "LOCK_TIMEOUT_MS",
@@ -25,6 +32,7 @@ __all__ = [
     "Queue",
     "RawRequestQuerySet",
     "SilenceQuerySet",
+    "Stored",
     "Taken",
     "WebhookCountQuerySet",
 ]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import InterfaceError, OperationalError, connection, models
-from django.db.models.functions import Length, Now
+from django.db.models.functions import Now
 
 from webhooks import statements
 
@@ -24,6 +24,21 @@ class NewRequest(NamedTuple):
     body: bytes
     replay_key: str | None
     is_late: bool
+
+
+class Stored(NamedTuple):
+    """A request as it is taken to be applied. The order is that of `statements.READ`."""
+
+    id: int
+    account: int
+    headers: str
+    """A JSON object."""
+    body: bytes
+    received_at: datetime
+    is_late: bool
+    is_new: bool
+    """Nobody has looked at it yet: every later look moves `due_at`."""
+    attempts: int
 
 
 class Lag(NamedTuple):
@@ -52,6 +67,15 @@ class Outcome(NamedTuple):
     failures: int = 0
     traceback: str = ""
 
+    @property
+    def is_plain(self) -> bool:
+        """Say whether there is nothing to tell but that it was applied."""
+        return self.status == "applied" and not (self.error or self.failures or self.traceback)
+
+
+LOCKED_AT_ONCE = 100
+"""Requests that are locked by one step of a cursor: so many too many at most."""
+
 
 def _store(new: NewRequest) -> bool:
     with connection.cursor() as cursor:
@@ -79,22 +103,33 @@ class RawRequestQuerySet(models.QuerySet["RawRequest"]):
             connection.close()
             return _store(new)
 
-    def take(self, limit: int, most_bytes: int, now: datetime) -> list[RawRequest]:
+    def take(self, limit: int, most_bytes: int, now: datetime) -> list[Stored]:
         """Lock up to `limit` requests that are due, of `most_bytes` together, but at least one.
 
-        For the rest of the transaction they are the caller's; nobody waits for them.
+        For the rest of the transaction they are the caller's; nobody waits for them. They come as
+        plain rows: what a model costs, twice with its account, was a third of applying an event.
         """
-        due = self.filter(status=self.model.Status.PENDING, due_at__lte=now)
-        due = due.order_by("due_at", "pk").select_for_update(skip_locked=True)
+        taken = self._lock(limit, most_bytes, now)
+        if not taken:
+            return []
+        with connection.cursor() as cursor:
+            cursor.execute(statements.READ, [taken])
+            return [Stored(*row) for row in cursor.fetchall()]
+
+    def _lock(self, limit: int, most_bytes: int, now: datetime) -> list[int]:
         taken: list[int] = []
         total = 0
-        for pk, size in due.annotate(size=Length("body")).values_list("pk", "size")[:limit]:
-            total += size
-            if taken and total > most_bytes:
-                break
-            taken.append(pk)
-        rows = self.filter(pk__in=taken).select_related("account")
-        return list(rows.order_by("due_at", "pk"))
+        with connection.chunked_cursor() as cursor:
+            cursor.execute(statements.LOCK_DUE, [now])
+            while rows := cursor.fetchmany(min(LOCKED_AT_ONCE, limit - len(taken))):
+                for pk, size in rows:
+                    total += size
+                    if taken and total > most_bytes:
+                        return taken
+                    taken.append(pk)
+                if len(taken) >= limit:
+                    break
+        return taken
 
     def lags(self, since: datetime, most: int) -> list[Lag]:
         """Return how long requests waited to be applied, of the last `most` since then."""
@@ -110,9 +145,14 @@ class RawRequestQuerySet(models.QuerySet["RawRequest"]):
 
     def finish(self, outcomes: Sequence[Outcome], now: datetime) -> None:
         """Write what became of requests the caller has taken."""
+        plain = [each.id for each in outcomes if each.is_plain]
+        others = [each for each in outcomes if not each.is_plain]
         with connection.cursor() as cursor:
-            columns = [list(column) for column in zip(*outcomes, strict=True)]
-            cursor.execute(statements.FINISH, [now, *columns])
+            if plain:
+                cursor.execute(statements.FINISH_PLAIN, [now, plain])
+            if others:
+                columns = [list(column) for column in zip(*others, strict=True)]
+                cursor.execute(statements.FINISH, [now, *columns])
 
     def replay(self) -> int:
         """Put these requests back in line; return how many. What is known is not applied twice."""
