@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -112,3 +113,27 @@ def shares(name: str, default: str, of: int) -> tuple[float, ...]:
             f"{name} is {value!r}; write {of} numbers from 0 up, not all 0, such as {default}."
         )
     return tuple(number / total for number in numbers)
+
+
+def resolvers(name: str) -> list[tuple[str, int]] | None:
+    """Return the variable as DNS resolvers, (address, port): “10.0.0.2, 127.0.0.1:5353, [::1]:53”.
+
+    Empty: those of this machine, an empty list. “off”: None.
+    """
+    given = words(name)
+    return None if given == ["off"] else [_resolver(name, each) for each in given]
+
+
+_SERVER = re.compile(r"(?:\[(?P<v6>[^]]+)\]|(?P<v4>[\d.]+))(?::(?P<port>\d{1,5}))?")
+
+
+def _resolver(name: str, value: str) -> tuple[str, int]:
+    match = _SERVER.fullmatch(value)
+    host = (match["v6"] or match["v4"]) if match else value
+    try:
+        ip_address(host)
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} has {value!r} in it; use addresses like 10.0.0.2 or [::1]:5353, or “off”."
+        ) from error
+    return host, int((match and match["port"]) or 53)

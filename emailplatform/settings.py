@@ -279,6 +279,10 @@ ALERT_EVERY_MIN = env.whole("ALERT_EVERY_MIN", 60)
 DEAD_LETTERS_ALERT = env.whole("DEAD_LETTERS_ALERT", 100)
 """So many messages that failed for good, and nobody has looked: operators are told."""
 
+DNS_RESOLVERS = env.resolvers("DNS_RESOLVERS")
+"""Who is asked whether domains of addresses exist; empty: this machine's; None: nobody."""
+DNS_TIMEOUT_S = env.seconds("DNS_TIMEOUT_S", 5)
+
 WEBHOOK_WINDOWS = {
     "sendgrid": env.whole("SENDGRID_WINDOW_MIN", 10),
     "mailgun": env.whole("MAILGUN_WINDOW_MIN", 15),

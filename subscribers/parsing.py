@@ -10,10 +10,11 @@ from json.encoder import encode_basestring
 from typing import NamedTuple
 
 from emailplatform.secrets import address_key
-from subscribers import converting
+from subscribers import converting, flagging
+from subscribers.flagging import Flag, Policy
 from subscribers.mailboxes import mailbox_of
 from subscribers.reading import Record
-from subscribers.validating import InvalidAddress, clean_address, doubt_about
+from subscribers.validating import InvalidAddress, clean_address
 
 CONTENT_LENGTH = 500
 """How much of a refused row is kept."""
@@ -50,6 +51,8 @@ class Batch:
     refused: list[Refused] = field(default_factory=list)
     warnings: Counter[str] = field(default_factory=Counter)
     rows: int = 0
+    held: dict[str, str] = field(default_factory=dict)
+    """Address -> the `flagging.Kind` for which the list holds it back."""
     duplicates: int = 0
     """Rows whose address stood further up in this batch."""
     offset: int = 0
@@ -104,10 +107,15 @@ class Parser:
     """How the rows of one file become people: its mapping, ready to run over millions of rows."""
 
     def __init__(
-        self, headers: Sequence[str], mapping: Mapping[str, str], types: Mapping[str, str]
+        self,
+        headers: Sequence[str],
+        mapping: Mapping[str, str],
+        types: Mapping[str, str],
+        policies: Mapping[str, str] | None = None,
     ) -> None:
-        """`types`: attribute name -> Attribute.Type."""
+        """`types`: attribute name -> Attribute.Type; `policies`: those of the list they go on."""
         self._width = len(headers)
+        self._policies = policies or {}
         self._columns: list[tuple[int, int, Callable[[str], str | None], str]] = []
         self._attributes: list[tuple[int, str, Callable[[str], str | None], str]] = []
         for position, header in enumerate(headers):
@@ -138,6 +146,9 @@ class Parser:
             batch.rows += 1
             try:
                 email = self._address(record)
+                doubts = flagging.flags_of(email)
+                if doubts:
+                    self._refuse(doubts)
             except InvalidAddress as error:
                 content = ", ".join(record.cells).replace("\0", "�")[:CONTENT_LENGTH]
                 batch.refused.append(Refused(record.line, str(error), content))
@@ -146,8 +157,23 @@ class Parser:
                 batch.duplicates += 1
                 continue
             seen.add(email)
+            if doubts:
+                self._note(email, doubts, batch)
             batch.people.append(self._person(email, record.cells, batch.warnings))
         return batch
+
+    def _refuse(self, doubts: Iterable[Flag]) -> None:
+        """Raise InvalidAddress if the list does not take an address with these flags."""
+        for doubt in doubts:
+            if self._policies.get(doubt.kind) == Policy.REFUSE:
+                raise InvalidAddress(f"{flagging.IN_IMPORTS[doubt.kind]}: refused by the list")
+
+    def _note(self, email: str, doubts: Sequence[Flag], batch: Batch) -> None:
+        """Count the worst flag, and hold the address back if the list wants it."""
+        batch.warnings[flagging.IN_IMPORTS[doubts[0].kind]] += 1
+        held = next((d for d in doubts if self._policies.get(d.kind) == Policy.HOLD), None)
+        if held:
+            batch.held[email] = held.kind.value
 
     def _address(self, record: Record) -> str:
         """Return the address of a row that can be taken. Raises InvalidAddress with the reason."""
@@ -161,9 +187,6 @@ class Parser:
         return clean_address(cells[self._email]) if len(cells) > self._email else clean_address("")
 
     def _person(self, email: str, cells: list[str], warnings: Counter[str]) -> Person:
-        doubt = doubt_about(email)
-        if doubt:
-            warnings[doubt] += 1
         values: list[str | bytes] = [
             email, address_key(email), mailbox_of(email), "", "", "", "", "", "{}", "{}",
         ]  # fmt: skip

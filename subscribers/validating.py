@@ -123,32 +123,3 @@ def _reason_of_domain(domain: str) -> str:
 
 def _reason_of_length(address: str) -> str:
     return f"longer than {LONGEST} characters" if len(address) > LONGEST else ""
-
-
-_ROLES_WORDS = (
-    "abuse admin administrator billing contact help helpdesk hostmaster info it jobs kontakt mail "
-    "marketing news newsletter no-reply noc noreply office postmaster privacy root sales security "
-    "service spam support team webmaster"
-)
-ROLES = frozenset(_ROLES_WORDS.split())
-"""Local parts (RFC 2142 and custom) that stand for a function, so nobody in person signed up."""
-
-_DISPOSABLE_WORDS = (
-    "10minutemail.com 20minutemail.com dispostable.com fakeinbox.com getairmail.com getnada.com "
-    "guerrillamail.biz guerrillamail.com guerrillamail.de guerrillamail.net guerrillamail.org "
-    "guerrillamailblock.com mail-temp.com mailcatch.com maildrop.cc mailinator.com mailinator.net "
-    "mailnesia.com mailnull.com mintemail.com mohmal.com mytemp.email sharklasers.com spam4.me "
-    "spamgourmet.com temp-mail.org tempail.com tempmail.com tempmail.net tempr.email "
-    "throwawaymail.com trashmail.com trashmail.de trashmail.net wegwerfemail.de yopmail.com "
-    "yopmail.fr yopmail.net"
-)
-DISPOSABLE = frozenset(_DISPOSABLE_WORDS.split())
-"""Domains of mailboxes that live for minutes: the well-known ones."""
-
-
-def doubt_about(email: str) -> str:
-    """Return why somebody might want to look at a valid, normalised address twice; "" if not."""
-    local, _, domain = email.partition("@")
-    if local in ROLES:
-        return "address of a role, not a person (info@, support@ …)"
-    return "throw-away mailbox" if domain in DISPOSABLE else ""

@@ -27,6 +27,7 @@ def _prepare() -> None:
     os.environ.setdefault("LOCAL", "true")
     os.environ.setdefault("EMBEDDED_FSYNC", "off")
     os.environ.setdefault("ROUTING_FRESH_S", "0")
+    os.environ.setdefault("DNS_RESOLVERS", "off")
     # Redis outlives a run: tests that send to the same address would run into it.
     os.environ.setdefault("RECIPIENT_RATE", "")
     os.environ.setdefault("VAR_DIR", str(ROOT / "var" / "test"))

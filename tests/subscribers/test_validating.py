@@ -11,7 +11,8 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subscribers import validating
+from subscribers import flagging
+from subscribers.flagging import Kind
 from subscribers.validating import InvalidAddress, clean_address
 from tests.subscribers.files import DEMO
 
@@ -86,9 +87,8 @@ def test_the_demo_file_counts_as_its_authors_counted():
     assert valid.total() - len(valid) == EXPECTED["duplicate_rows"]
     assert invalid == EXPECTED["invalid_rows"]
     assert sum("@xn--" in address for address in valid) == EXPECTED["idn_domains"]
-    doubts = Counter(map(validating.doubt_about, valid))
-    assert doubts["throw-away mailbox"] == EXPECTED["disposable"]
-    assert doubts.total() - doubts[""] - EXPECTED["disposable"] == EXPECTED["role_accounts"]
+    doubts = Counter(flag.kind for email in valid for flag in flagging.flags_of(email))
+    assert doubts == {Kind.DISPOSABLE: EXPECTED["disposable"], Kind.ROLE: EXPECTED["role_accounts"]}
 
 
 _alphabet = st.sampled_from("ab9._-+'@\"( )[]<>é\t")
