@@ -38,6 +38,13 @@ WITH journal AS MATERIALIZED (
                 WHERE u.subscriber_id = s.id AND u.list_id = ANY(%(lists)s::bigint[])
                   AND u.status = 'unsubscribed' AND u.changed_at >= %(launched_at)s
             ) THEN 'left the list'
+            WHEN s.paused_until > %(now)s THEN 'paused'
+            WHEN s.days_between > 0 AND EXISTS (
+                SELECT 1 FROM delivery_message o
+                WHERE o.subscriber_id = s.id AND o.campaign_id <> %(campaign)s
+                  AND (o.sent_at > %(now)s - s.days_between * interval '1 day'
+                       OR o.status IN ('sending', 'unknown'))
+            ) THEN 'too often'
             ELSE ''
         END AS obstacle
     FROM due LEFT JOIN subscribers_subscriber s ON s.id = due.subscriber_id

@@ -41,6 +41,7 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
         timedelta(seconds=15),
     ),
     "Compute the reputation of providers": ("delivery.tasks.rate_accounts", timedelta(minutes=5)),
+    "Seal the record of consent": ("subscribers.tasks.seal_consent", timedelta(hours=1)),
     "Carry on imports": ("subscribers.tasks.run_imports", timedelta(seconds=5)),
 }
 """Name -> (task, every). Editable in the admin afterwards: only missing names are added."""

@@ -38,6 +38,14 @@ def flag(name: str, *, default: bool) -> bool:
     return value in _TRUE
 
 
+def choice(name: str, *choices: str) -> str:
+    """Return the variable, which is one of `choices`; the first where it is not set."""
+    value = text(name, choices[0])
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} is {value!r}; write one of {', '.join(choices)}.")
+    return value
+
+
 def whole(name: str, default: int) -> int:
     """Return the variable as a whole number."""
     value = text(name, str(default))

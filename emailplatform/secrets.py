@@ -90,6 +90,18 @@ def address_key(normalised_address: str) -> bytes:
     return digest.digest()
 
 
+@lru_cache(maxsize=8)
+def _seal_hmac(key: str, purpose: str) -> hmac.HMAC:
+    return hmac.new(key.encode(), f"seal:{purpose}:".encode(), hashlib.sha256)
+
+
+def seal(purpose: str, said: bytes) -> bytes:
+    """Return a keyed HMAC-SHA256 that only we can make: under ADDRESS_KEY, which never changes."""
+    digest = _seal_hmac(settings.ADDRESS_KEY, purpose).copy()
+    digest.update(said)
+    return digest.digest()
+
+
 # --- Tokens in public links ------------------------------------------------------------
 
 

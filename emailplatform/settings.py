@@ -10,12 +10,12 @@ import secrets as random_secrets
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
-from emailplatform import env
+from emailplatform import connecting, env
 from emailplatform.logs import LOGGING as LOGGING
 from emailplatform.menu import UNFOLD as UNFOLD
 
@@ -137,39 +137,9 @@ TEMPLATES = [
 PGBOUNCER = env.flag("PGBOUNCER", default=False)
 
 
-def _database(url: str) -> dict[str, Any]:
-    """Return Django's settings for postgres://user:password@host:port/name?option=value.
-
-    `?host=/folder` names a unix socket, as libpq writes it.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in {"postgres", "postgresql"}:
-        raise ImproperlyConfigured("DATABASE_URL must be postgres://user:password@host/name.")
-    options: dict[str, Any] = dict(parse_qsl(parts.query))
-    if not PGBOUNCER:
-        # `emailplatform.preparing`: its statements are planned once, whatever their values.
-        generic = "-c plan_cache_mode=force_generic_plan"
-        options["options"] = f"{options.get('options', '')} {generic}".strip()
-        options["prepare_threshold"] = 0
-    host = options.pop("host", "") or unquote(parts.hostname or "")
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": unquote(parts.path.lstrip("/")),
-        "USER": unquote(parts.username or options.pop("user", "")),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": host,
-        "PORT": str(parts.port or options.pop("port", "")),
-        "CONN_MAX_AGE": 600,
-        "CONN_HEALTH_CHECKS": True,
-        # PgBouncer in transaction mode keeps neither cursors nor plans between statements.
-        "DISABLE_SERVER_SIDE_CURSORS": PGBOUNCER,
-        "OPTIONS": {"connect_timeout": 5, **options},
-    }
-
-
 DATABASE_URL = env.text("DATABASE_URL", None)
 REDIS_URL = env.text("REDIS_URL", None)
-DATABASES = {"default": _database(DATABASE_URL)}
+DATABASES = {"default": connecting.database(DATABASE_URL, is_pooled=PGBOUNCER)}
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -183,15 +153,7 @@ CACHES = {
 # --- Celery: clock and muscle, never the keeper of facts (design 4.5) -------------------
 
 
-def _broker(url: str) -> str:
-    """Return the broker's URL: Celery spells a unix socket differently from redis-py."""
-    if not url.startswith("unix:"):
-        return url
-    parts = urlsplit(url)
-    return f"redis+socket://{parts.path}?virtual_host={dict(parse_qsl(parts.query)).get('db', '0')}"
-
-
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or _broker(REDIS_URL)
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or connecting.broker(REDIS_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 3}
 CELERY_TASK_IGNORE_RESULT = True
@@ -296,6 +258,13 @@ GEOIP_FILE = env.text("GEOIP_FILE", "")
 """A country or city database in MaxMind's format: where somebody opened or clicked."""
 WEBHOOK_RATE = env.whole("WEBHOOK_RATE", 120_000)
 """Proved webhooks per minute from one address; more get 429. 0: no limit."""
+
+CONSENT_IP = env.choice("CONSENT_IP", "full", "network", "none")
+"""What the record of consent keeps of an IP address."""
+CONSENT_DETAILS_DAYS = env.whole("CONSENT_DETAILS_DAYS", 1095)
+"""After so many days the record forgets ip and user agent; 0: never."""
+CONFIRM_FROM = env.text("CONFIRM_FROM", ALERT_FROM)
+"""Who asks for confirmations, where a form does not say."""
 
 SANDBOX_PORT = env.whole("SANDBOX_PORT", 8025)
 SANDBOX_URL = env.text("SANDBOX_URL", f"http://127.0.0.1:{SANDBOX_PORT}" if LOCAL else "")

@@ -12,13 +12,18 @@ from django.db import transaction
 
 from emailplatform.errors import InvalidInput
 from emailplatform.secrets import address_key
-from subscribers.models import Subscriber, Subscription, Suppression
+from subscribers.consents import BY_PROVIDER, BY_SYSTEM, Proof
+from subscribers.models import ConsentRecord, Subscriber, Subscription, Suppression
 from subscribers.validating import InvalidAddress, clean_address
 
 
 @transaction.atomic
 def unsubscribe(
-    subscriber: Subscriber, lists: Collection[int], now: datetime, source: str = "unsubscribed"
+    subscriber: Subscriber,
+    lists: Collection[int],
+    now: datetime,
+    source: str = "unsubscribed",
+    proof: Proof = BY_SYSTEM,
 ) -> bool:
     """Take a person off `lists` (keys of MailingList), or with no lists off everything.
 
@@ -28,15 +33,21 @@ def unsubscribe(
     # The row's lock: an import or a second click that comes at the same moment waits here.
     Subscriber.objects.select_for_update().filter(pk=subscriber.pk).first()
     if lists:
-        return bool(Subscription.objects.end(subscriber.pk, lists, now))
-    row = (bytes(subscriber.address_key), Suppression.Reason.UNSUBSCRIBED.value, source)
-    suppressed = Suppression.objects.suppress_many([row], now)
+        return bool(Subscription.objects.end([subscriber.pk], lists, now, proof, source))
+    key = bytes(subscriber.address_key)
+    row = (key, Suppression.Reason.UNSUBSCRIBED.value, source)
+    suppressed = Suppression.objects.suppress_many([row], now, proof=None)
     ended = Subscription.objects.end_all(subscriber.pk, now)
+    if suppressed or ended:
+        left = ConsentRecord.Action.LEFT_ALL
+        ConsentRecord.objects.write(left, (key, subscriber.pk), ended, now, proof, source)
     subscriber.refresh_from_db(fields=["status", "status_changed_at", "updated_at"])
     return bool(suppressed or ended)
 
 
-def suppress(address: str | bytes, reason: str, source: str, now: datetime) -> bool:
+def suppress(
+    address: str | bytes, reason: str, source: str, now: datetime, proof: Proof = BY_PROVIDER
+) -> bool:
     """Never mail an address (or its key) again; say if this is new.
 
     Whoever has the address gets the status of the same name. The
@@ -46,7 +57,7 @@ def suppress(address: str | bytes, reason: str, source: str, now: datetime) -> b
         raise InvalidInput(
             f"“{reason}” is none of {', '.join(Suppression.Reason)}.", param="reason"
         )
-    return bool(Suppression.objects.suppress_many([(_key(address), reason, source)], now))
+    return bool(Suppression.objects.suppress_many([(_key(address), reason, source)], now, proof))
 
 
 def _key(address: str | bytes) -> bytes:
@@ -59,10 +70,48 @@ def _key(address: str | bytes) -> bytes:
 
 
 @transaction.atomic
-def lift(suppression: Suppression, now: datetime) -> None:
+def lift(
+    suppression: Suppression, now: datetime, proof: Proof = BY_SYSTEM, source: str = ""
+) -> None:
     """Let an address be mailed again: delete the suppression and reopen the person it closed.
 
     Lists the person left stay left. A status with another reason than the suppression's stands.
     """
-    Subscriber.objects.reopen(bytes(suppression.address_key), suppression.reason, now)
-    Suppression.objects.filter(address_key=suppression.address_key).delete()
+    key = bytes(suppression.address_key)
+    Subscriber.objects.reopen(key, suppression.reason, now)
+    if Suppression.objects.filter(address_key=key).delete()[0]:
+        person = Subscriber.objects.filter(address_key=key).values_list("pk", flat=True).first()
+        words = f"was {suppression.reason}{source and f'; {source}'}"
+        ConsentRecord.objects.write(
+            ConsentRecord.Action.LET_BACK, (key, person), [], now, proof, words
+        )
+
+
+@transaction.atomic
+def come_back(
+    subscriber: Subscriber,
+    lists: Collection[int],
+    now: datetime,
+    proof: Proof,
+    source: str = "",
+    *,
+    everything: bool = False,
+) -> list[int]:
+    """Put a person back on lists they left; return on which they were not.
+
+    With `everything` they take back as well that they wanted no mail at all. Bounces, complaints
+    and the team's blocks stay.
+    """
+    Subscriber.objects.select_for_update().filter(pk=subscriber.pk).first()
+    key = bytes(subscriber.address_key)
+    if everything:
+        said_no = Suppression.objects.filter(
+            address_key=key, reason=Suppression.Reason.UNSUBSCRIBED
+        )
+        for suppression in said_no:
+            lift(suppression, now, proof, source)
+    back = Subscription.objects.resume(subscriber.pk, lists, now)
+    if back:
+        returned = ConsentRecord.Action.RETURNED
+        ConsentRecord.objects.write(returned, (key, subscriber.pk), back, now, proof, source)
+    return back

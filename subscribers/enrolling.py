@@ -10,22 +10,36 @@ from django.db import transaction
 
 from emailplatform.errors import InvalidInput
 from emailplatform.secrets import address_key
-from subscribers import attributing
+from subscribers import attributing, confirming
+from subscribers.consents import BY_API, Proof
 from subscribers.mailboxes import mailbox_of
-from subscribers.models import MailingList, Subscriber, Subscription, Suppression
+from subscribers.models import (
+    ConsentRecord,
+    MailingList,
+    Subscriber,
+    Subscription,
+    Suppression,
+)
 from subscribers.validating import InvalidAddress, clean_address
 
 
 @transaction.atomic
 def enrol(
-    email: str, lists: Collection[MailingList] = (), *, source: str, now: datetime, **facts: Any
+    email: str,
+    lists: Collection[MailingList] = (),
+    *,
+    source: str,
+    now: datetime,
+    proof: Proof = BY_API,
+    **facts: Any,
 ) -> tuple[Subscriber, bool]:
     """Return (person, whether new). `facts` are fields to set; attributes are merged key by key.
 
     An attribute given as None is taken away. Two callers at once take turns: neither overwrites
     what the other said. Nobody who left is revived: a suppressed address gets the standing its
     suppression says, a list the person unsubscribed from stays unsubscribed, and who said no to
-    everything is on no list. Raises InvalidInput.
+    everything is on no list. For a list that asks for confirmation they wait until they have
+    given it. Raises InvalidInput.
     """
     address = clean(email)
     given = attributing.checked(facts.pop("attributes", {}))
@@ -40,11 +54,7 @@ def enrol(
     )
     attributes = attributing.merged(person.attributes, given)
     _set(person, {**facts, "attributes": attributes}, now)
-    standing = _standing_on_lists(person)
-    rows = [
-        Subscription(subscriber=person, list=each, source=source, status=standing) for each in lists
-    ]
-    Subscription.objects.bulk_create(rows, ignore_conflicts=True)
+    _join(person, lists, source, now, proof)
     return person, is_new
 
 
@@ -64,11 +74,39 @@ def _standing_of(address: str) -> str:
     return suppression.reason if suppression else Subscriber.Status.ACTIVE
 
 
-def _standing_on_lists(person: Subscriber) -> str:
-    """Return the status of new subscriptions, as imports have it: no is said for every list."""
+def _join(
+    person: Subscriber, lists: Collection[MailingList], source: str, now: datetime, proof: Proof
+) -> None:
+    """Put a person on the lists they have never been on, as imports do: no is said for all."""
+    known = set(person.subscriptions.filter(list__in=lists).values_list("list", flat=True))
+    new = [each for each in lists if each.pk not in known]
     said_no = {Subscriber.Status.UNSUBSCRIBED, Subscriber.Status.COMPLAINED}
     standing = Subscription.Status
-    return standing.UNSUBSCRIBED if person.status in said_no else standing.ACTIVE
+    if person.status in said_no:
+        _add(person, new, standing.UNSUBSCRIBED, source, now)
+        return
+    asking = [each for each in new if each.double_opt_in]
+    at_once = [each for each in new if not each.double_opt_in]
+    if at_once:
+        _add(person, at_once, standing.ACTIVE, source, now)
+        joined = [each.pk for each in at_once]
+        who = (bytes(person.address_key), person.pk)
+        subscribed = ConsentRecord.Action.SUBSCRIBED
+        ConsentRecord.objects.write(subscribed, who, joined, now, proof, source)
+    if asking:
+        confirming.ask(person, [each.pk for each in asking], now, proof)
+
+
+def _add(
+    person: Subscriber, lists: Collection[MailingList], standing: str, source: str, now: datetime
+) -> None:
+    rows = [
+        Subscription(subscriber=person, list=each, source=source, status=standing) for each in lists
+    ]
+    Subscription.objects.bulk_create(rows, ignore_conflicts=True)
+    if person.status == Subscriber.Status.PENDING and standing == Subscription.Status.ACTIVE:
+        Subscriber.objects.reopen(bytes(person.address_key), person.status, now)
+        person.refresh_from_db(fields=["status", "status_changed_at"])
 
 
 def _set(person: Subscriber, facts: dict[str, Any], now: datetime) -> None:

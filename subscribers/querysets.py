@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models
 from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Coalesce
 
+from subscribers import consents
+from subscribers.consents import BY_PROVIDER, BY_SYSTEM, Proof
+
 if TYPE_CHECKING:
-    from subscribers.models import Import, Subscriber, Subscription, Suppression
+    from subscribers.models import (
+        Confirmation,
+        Import,
+        SignupDay,
+        Subscriber,
+        Subscription,
+        Suppression,
+    )
 
 
 class SubscriberQuerySet(models.QuerySet["Subscriber"]):
@@ -65,30 +75,121 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
             wanted |= Q(changed_at__gt=left_after)
         return self.filter(wanted, list__in=lists)
 
-    def end(self, subscriber: int, lists: Collection[int], now: datetime) -> int:
-        """Unsubscribe one person from lists; return how many subscriptions ended."""
-        gone = self.model.Status.UNSUBSCRIBED
-        rows = self.filter(subscriber=subscriber, list__in=lists).exclude(status=gone)
-        return rows.update(status=gone, changed_at=now)
+    def end(
+        self,
+        people: Collection[int],
+        lists: Collection[int],
+        now: datetime,
+        proof: Proof = BY_SYSTEM,
+        source: str = "",
+    ) -> int:
+        """Unsubscribe people from lists, and put it on record; return how many people left one.
 
-    def end_all(self, subscriber: int, now: datetime) -> int:
-        """Unsubscribe one person from every list; return how many subscriptions ended."""
+        One statement. The caller has locked the people.
+        """
+        sql = f"""
+            WITH ended AS (
+                UPDATE subscribers_subscription
+                SET status = 'unsubscribed', changed_at = %(now)s
+                WHERE subscriber_id = ANY(%(people)s::bigint[])
+                  AND list_id = ANY(%(lists)s::bigint[]) AND status <> 'unsubscribed'
+                RETURNING subscriber_id, list_id
+            ), person AS (
+                SELECT row.id, row.address_key, array_agg(list_id ORDER BY list_id) AS lists
+                FROM ended JOIN subscribers_subscriber AS row ON row.id = ended.subscriber_id
+                GROUP BY row.id ORDER BY row.address_key
+            ), recorded AS (
+                {consents.INTO_RECORD} {consents.as_record("'left'", "person.lists")} FROM person
+                RETURNING 1
+            )
+            SELECT count(*) FROM recorded
+        """  # noqa: S608 (constants)
+        values = {
+            **consents.params(proof, now),
+            "people": list(people),
+            "lists": list(lists),
+            "source": source,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            count: int = cursor.fetchone()[0]
+            return count
+
+    def end_all(self, subscriber: int, now: datetime) -> list[int]:
+        """Unsubscribe one person from every list; return which. The caller puts it on record."""
         gone = self.model.Status.UNSUBSCRIBED
         rows = self.filter(subscriber=subscriber).exclude(status=gone)
-        return rows.update(status=gone, changed_at=now)
+        lists = list(rows.values_list("list", flat=True))
+        rows.update(status=gone, changed_at=now)
+        return lists
+
+    def join(
+        self, subscriber: int, lists: Collection[int], now: datetime, source: str
+    ) -> list[int]:
+        """Put one person on lists, wherever they stood; return which are new.
+
+        Lists that are gone are passed over. The caller has locked the person, and records it.
+        """
+        sql = """
+            INSERT INTO subscribers_subscription AS known
+                (subscriber_id, list_id, status, source, created_at, changed_at)
+            SELECT %(subscriber)s, id, 'active', %(source)s, %(now)s, %(now)s
+            FROM subscribers_mailinglist WHERE id = ANY(%(lists)s::bigint[]) ORDER BY id
+            ON CONFLICT (subscriber_id, list_id)
+            DO UPDATE SET status = 'active', changed_at = %(now)s WHERE known.status <> 'active'
+            RETURNING list_id
+        """
+        facts: dict[str, Any] = {
+            "subscriber": subscriber,
+            "lists": list(lists),
+            "source": source,
+            "now": now,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(sql, facts)
+            return [row[0] for row in cursor.fetchall()]
+
+    def resume(self, subscriber: int, lists: Collection[int], now: datetime) -> list[int]:
+        """Give one person back lists they had left; return which. The caller records it."""
+        gone = self.model.Status.UNSUBSCRIBED
+        rows = self.filter(subscriber=subscriber, list__in=lists, status=gone)
+        found = list(rows.values_list("list", flat=True))
+        rows.update(status=self.model.Status.ACTIVE, changed_at=now)
+        return found
+
+
+_WHY = "said.reason || CASE WHEN said.source = '' THEN '' ELSE ': ' || said.source END"
 
 
 class SuppressionQuerySet(models.QuerySet["Suppression"]):
-    def suppress_many(self, rows: Sequence[tuple[bytes, str, str]], now: datetime) -> int:
+    def suppress_many(
+        self,
+        rows: Sequence[tuple[bytes, str, str]],
+        now: datetime,
+        proof: Proof | None = BY_PROVIDER,
+    ) -> int:
         """Suppress (address_key, reason, source) rows, close the people; return how many are new.
 
-        One statement. The first reason stays, of the suppression and of the person's status, and of
+        One statement, which puts the new ones on record; with no `proof` the caller does.
+        The first reason stays, of the suppression and of the person's status, and of
         rows with one address the first counts. Saying it again changes nothing.
         """
         if not rows:
             return 0
         keys, reasons, sources = zip(*rows, strict=True)
-        sql = """
+        record = f"""
+            , recorded AS (
+                {consents.INTO_RECORD} {consents.as_record("'suppressed'", source=_WHY)}
+                FROM suppressed JOIN said ON said.key = suppressed.address_key
+                CROSS JOIN LATERAL (
+                    SELECT said.key AS address_key, (
+                        SELECT min(id) FROM subscribers_subscriber WHERE address_key = said.key
+                    ) AS id
+                ) AS person
+                ORDER BY said.key
+            )
+        """  # noqa: S608 (constants)
+        sql = f"""
             WITH said AS (
                 SELECT DISTINCT ON (key) key, reason, left(source, 200) AS source
                 FROM unnest(%(keys)s::bytea[], %(reasons)s::text[], %(sources)s::text[])
@@ -98,20 +199,20 @@ class SuppressionQuerySet(models.QuerySet["Suppression"]):
                 INSERT INTO subscribers_suppression (address_key, reason, source, created_at)
                 SELECT key, reason, source, %(now)s FROM said
                 ON CONFLICT (address_key) DO NOTHING
-                RETURNING 1
+                RETURNING address_key
             ), closed AS (
                 UPDATE subscribers_subscriber AS person
                 SET status = said.reason, status_changed_at = %(now)s, updated_at = %(now)s
                 FROM said
-                WHERE person.address_key = said.key AND person.status = 'active'
-            )
+                WHERE person.address_key = said.key AND person.status IN ('active', 'pending')
+            ) {record if proof else ""}
             SELECT count(*) FROM suppressed
-        """
+        """  # noqa: S608 (constants)
         values: dict[str, Any] = {
+            **consents.params(proof or BY_PROVIDER, now),
             "keys": list(keys),
             "reasons": list(reasons),
             "sources": list(sources),
-            "now": now,
         }
         with connection.cursor() as cursor:
             cursor.execute(sql, values)
@@ -153,3 +254,28 @@ class ImportQuerySet(models.QuerySet["Import"]):
     def release(self, pk: int, now: datetime) -> None:
         """Let another worker take a running import at once."""
         self.filter(pk=pk, status=self.model.Status.RUNNING).update(lease_until=now)
+
+
+class SignupDayQuerySet(models.QuerySet["SignupDay"]):
+    def add(self, form: int, now: datetime, column: str) -> None:
+        """Count one more today in `column` (asked, confirmed, stopped)."""
+        days = self.model._meta.db_table
+        sql = (
+            f"INSERT INTO {days} (form_id, day, {column}) VALUES (%s, %s, 1)"  # noqa: S608
+            f" ON CONFLICT (form_id, day) DO UPDATE SET {column} = {days}.{column} + 1"
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [form, now.astimezone(UTC).date()])
+
+
+class ConfirmationQuerySet(models.QuerySet["Confirmation"]):
+    def due(self, now: datetime) -> Self:
+        """Whose mail should be queued now: neither held nor too late."""
+        return self.filter(queued_at=None, held_at=None, confirmed_at=None, expires_at__gt=now)
+
+    def held(self) -> Self:
+        """Those over their form's limit, until somebody decides."""
+        return self.filter(held_at__isnull=False, queued_at=None)
+
+    def since(self, when: datetime) -> Self:
+        return self.filter(created_at__gt=when)

@@ -6,6 +6,8 @@ behind PgBouncer and for any number of imports at a time.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any
 
 from django.db import connection
 
+from subscribers.consents import INTO_RECORD
 from subscribers.models import Import
 from subscribers.parsing import Person, Refused
 
@@ -48,6 +51,17 @@ _SAYS_SOMETHING_NEW = (
 _GONE = "('unsubscribed', 'complained')"
 _STANDING = f"CASE WHEN status IN {_GONE} THEN 'unsubscribed' ELSE 'active' END"
 """Who said no is on no list: nobody puts them there but they themselves."""
+
+_RECORD = f"""
+    {INTO_RECORD}
+    SELECT %(chain)s, 0, NULL, people, 'imported', ARRAY[%(list)s::bigint], 'import', %(source)s,
+        '', NULL, %(now)s, %(details)s::jsonb, ''::bytea, ''::bytea
+    FROM (
+        SELECT range_agg(int8range(subscriber_id, subscriber_id, '[]')) AS people
+        FROM {{rows}} WHERE status = 'active'
+    ) AS batch WHERE people IS NOT NULL
+"""  # noqa: S608 — nothing but a constant
+"""One row of the record of consent for all whom a statement put on the list."""
 
 
 @dataclass(slots=True)
@@ -95,7 +109,7 @@ def upsert(import_: Import, staged: int, now: datetime) -> Counts:
     if known:
         counts.unchanged += known - counts.updated
         if import_.list_id is not None:
-            counts.subscribed += _subscribe_known(import_.list_id, _source(import_), now)
+            counts.subscribed += _subscribe_known(import_, now)
         counts.unmailable = _count_unmailable(import_.list_id)
     return counts
 
@@ -244,19 +258,19 @@ def _write(import_: Import, now: datetime) -> tuple[int, int, int, int]:
             )
             SELECT id, %(list)s, {_STANDING}, %(source)s, %(now)s, %(now)s
             FROM written WHERE is_new AND %(list)s::bigint IS NOT NULL
-            RETURNING status
-        )
+            RETURNING subscriber_id, status
+        ), recorded AS ({_RECORD.format(rows="subscribed")})
         SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new),
             (SELECT count(*) FROM subscribed WHERE status = 'active'),
             count(*) FILTER (WHERE is_new AND status <> 'active')
         FROM written
         """,  # noqa: S608 — nothing but our own column names
-        {"source": _source(import_), "now": now, "list": import_.list_id},
+        _facts(import_, now),
     )
     return row
 
 
-def _subscribe_known(into: int, source: str, now: datetime) -> int:
+def _subscribe_known(import_: Import, now: datetime) -> int:
     """Put staged people who were there before on a list; return how many are newly subscribed.
 
     A subscription that ended, or waits for confirmation, stays as it is.
@@ -275,13 +289,23 @@ def _subscribe_known(into: int, source: str, now: datetime) -> int:
             )
             ORDER BY id
             ON CONFLICT (subscriber_id, list_id) DO NOTHING
-            RETURNING status
-        )
+            RETURNING subscriber_id, status
+        ), recorded AS ({_RECORD.format(rows="written")})
         SELECT count(*) FROM written WHERE status = 'active'
-        """,  # noqa: S608 — nothing but the constant above
-        {"list": into, "source": source, "now": now},
+        """,  # noqa: S608 — nothing but the constants above
+        _facts(import_, now),
     )
     return row[0]
+
+
+def _facts(import_: Import, now: datetime) -> dict[str, Any]:
+    return {
+        "source": _source(import_),
+        "now": now,
+        "list": import_.list_id,
+        "chain": hashlib.sha256(b"import %d" % import_.pk).digest(),
+        "details": json.dumps({"import": import_.pk, "user": import_.created_by_id}),
+    }
 
 
 def _count_unmailable(into: int | None) -> int:

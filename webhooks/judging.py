@@ -30,9 +30,18 @@ _CLOSED: Mapping[str, str] = MappingProxyType(
         "bounced": "cannot be reached: mail to this address came back for good",
         "complained": "has reported our mail as spam",
         "blocked": "was blocked by the team",
+        "pending": "has not confirmed the address yet",
     }
 )
 """Status of a person, or reason of a suppression -> what it means."""
+
+_WISHES: Mapping[str, str] = MappingProxyType(
+    {
+        "paused": "had asked for a rest from campaigns on the preference page",
+        "too often": "wants fewer campaigns, and had got another one shortly before",
+    }
+)
+"""What people chose on their preference page -> what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +206,8 @@ def _why_skipped(facts: Facts, obstacle: str) -> str:
         return "the person was deleted before the mail’s turn came."
     if obstacle == "left the list":
         return _left(facts)
+    if obstacle in _WISHES:
+        return f"{facts.who} {_WISHES[obstacle]}."
     if facts.suppression is not None:
         return f"{facts.who} {_closed(facts)}"
     if obstacle in _CLOSED:

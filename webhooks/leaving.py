@@ -16,6 +16,7 @@ from django.db import transaction
 from campaigns.models import Campaign
 from delivery.models import Message
 from subscribers import consenting
+from subscribers.consents import BY_PROVIDER, Proof
 from subscribers.models import Subscriber, Subscription, Suppression
 from webhooks.querysets import Consequence
 
@@ -31,7 +32,7 @@ class Left:
 
 
 @transaction.atomic
-def leave(message: Message, *, everything: bool, now: datetime) -> Left:
+def leave(message: Message, *, everything: bool, now: datetime, proof: Proof = BY_PROVIDER) -> Left:
     """Unsubscribe the person of one message; return what they have left, now or before."""
     wish = Consequence(
         type="unsubscribed",
@@ -41,12 +42,14 @@ def leave(message: Message, *, everything: bool, now: datetime) -> Left:
         address_key=bytes(message.address_key),
         mailed_at=message.created_at,
     )
-    if leave_many([wish], now):
+    if leave_many([wish], now, proof):
         return _everything_of(message)
     return Left(tuple(_ended_by([wish], _lists_of([wish])[wish])[message.subscriber_id or 0]))
 
 
-def leave_many(wishes: Sequence[Consequence], now: datetime) -> list[Consequence]:
+def leave_many(
+    wishes: Sequence[Consequence], now: datetime, proof: Proof = BY_PROVIDER
+) -> list[Consequence]:
     """Let people leave, in the caller's transaction; return those who left everything.
 
     To repeat it changes nothing.
@@ -57,13 +60,14 @@ def leave_many(wishes: Sequence[Consequence], now: datetime) -> list[Consequence
     by_lists: dict[tuple[int, ...], list[Consequence]] = defaultdict(list)
     for wish, lists in _lists_of(wishes).items():
         by_lists[lists].append(wish)
-    rest = [wish for lists, group in by_lists.items() for wish in _end(group, lists, now)]
+    rest = [wish for lists, group in by_lists.items() for wish in _end(group, lists, now, proof)]
     persons = Subscriber.objects.in_bulk([wish.subscriber for wish in rest if wish.subscriber])
     for wish in rest:
         if wish.subscriber in persons:
-            consenting.unsubscribe(persons[wish.subscriber], [], now, SOURCE)
+            consenting.unsubscribe(persons[wish.subscriber], [], now, SOURCE, proof)
         else:
-            consenting.suppress(wish.address_key, Suppression.Reason.UNSUBSCRIBED, SOURCE, now)
+            unsubscribed = Suppression.Reason.UNSUBSCRIBED
+            consenting.suppress(wish.address_key, unsubscribed, SOURCE, now, proof)
     return rest
 
 
@@ -75,12 +79,12 @@ def _lists_of(wishes: Sequence[Consequence]) -> dict[Consequence, tuple[int, ...
     return {wish: lists.get(wish.campaign or 0, ()) for wish in wishes}
 
 
-def _end(wishes: Sequence[Consequence], lists: Collection[int], now: datetime) -> list[Consequence]:
+def _end(
+    wishes: Sequence[Consequence], lists: Collection[int], now: datetime, proof: Proof
+) -> list[Consequence]:
     """End subscriptions to these lists; return those who have none to end."""
-    gone = Subscription.Status.UNSUBSCRIBED
     people = [wish.subscriber for wish in wishes if wish.subscriber]
-    rows = Subscription.objects.filter(subscriber__in=people, list__in=lists)
-    rows.exclude(status=gone).update(status=gone, changed_at=now)
+    Subscription.objects.end(people, lists, now, proof, SOURCE)
     ended = _ended_by(wishes, lists)
     return [wish for wish in wishes if not ended[wish.subscriber or 0]]
 
@@ -116,17 +120,15 @@ def _everything_of(message: Message) -> Left:
     return Left(tuple(ended.values_list("list", flat=True)), everything=True)
 
 
-@transaction.atomic
-def come_back(message: Message, left: Left, now: datetime) -> None:
+def come_back(message: Message, left: Left, now: datetime, proof: Proof) -> None:
     """Undo what `leave` did. Bounces, complaints and the team's blocks stay."""
-    if left.everything:
+    words = "took back that they unsubscribed"
+    if message.subscriber:
+        consenting.come_back(
+            message.subscriber, left.lists, now, proof, words, everything=left.everything
+        )
+    elif left.everything:
         unsubscribed = Suppression.Reason.UNSUBSCRIBED
-        key = bytes(message.address_key)
-        for suppression in Suppression.objects.filter(address_key=key, reason=unsubscribed):
-            consenting.lift(suppression, now)
-    gone = Subscription.objects.filter(
-        subscriber=message.subscriber_id,
-        list__in=left.lists,
-        status=Subscription.Status.UNSUBSCRIBED,
-    )
-    gone.update(status=Subscription.Status.ACTIVE, changed_at=now)
+        rows = Suppression.objects.filter(address_key=message.address_key, reason=unsubscribed)
+        for suppression in rows:
+            consenting.lift(suppression, now, proof, words)

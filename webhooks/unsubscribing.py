@@ -10,10 +10,12 @@ from campaigns.personalising import TEST_MESSAGE
 from delivery.models import Message
 from delivery.providers.base import Event, EventType
 from emailplatform import secrets
+from subscribers.consents import Proof
 from subscribers.models import MailingList
 from webhooks import concluding, leaving
 from webhooks.leaving import Left
 
+BY_PAGE = Proof("unsubscribe")
 UNDO_WITHIN = timedelta(hours=1)
 
 
@@ -38,7 +40,7 @@ def lists_of(message: Message) -> list[str]:
     return list(rows.values_list("name", flat=True))
 
 
-def unsubscribe(message: Message, *, everything: bool, now: datetime) -> Left:
+def unsubscribe(message: Message, *, everything: bool, now: datetime, proof: Proof) -> Left:
     """Unsubscribe the message's person and count it; return what they have left.
 
     All of it is committed on return. The event is stored once; leaving again after coming back
@@ -46,7 +48,7 @@ def unsubscribe(message: Message, *, everything: bool, now: datetime) -> Left:
     """
     with transaction.atomic():
         concluding.apply_own(_event(message, now), now)
-        return leaving.leave(message, everything=everything, now=now)
+        return leaving.leave(message, everything=everything, now=now, proof=proof)
 
 
 def _event(message: Message, now: datetime) -> Event:
@@ -65,7 +67,7 @@ def undo_token(message: Message, left: Left, now: datetime) -> str:
     return secrets.sign("resubscribe", *numbers)
 
 
-def undo(message: Message, token: str, now: datetime) -> bool:
+def undo(message: Message, token: str, now: datetime, proof: Proof = BY_PAGE) -> bool:
     """Give back what was left, as the token says; False if it is not good (any more)."""
     numbers = secrets.unsign("resubscribe", token)
     if not numbers or numbers[0] != message.pk:
@@ -73,5 +75,5 @@ def undo(message: Message, token: str, now: datetime) -> bool:
     _, signed_at, everything, *lists = numbers
     if now - datetime.fromtimestamp(signed_at, tz=UTC) > UNDO_WITHIN:
         return False
-    leaving.come_back(message, Left(tuple(lists), bool(everything)), now)
+    leaving.come_back(message, Left(tuple(lists), bool(everything)), now, proof)
     return True

@@ -21,6 +21,7 @@ from delivery.providers import registry
 from delivery.providers.base import Forged, Unavailable, WebhookRequest
 from emailplatform.limiting import Ceiling, client_address, seconds_to_wait
 from emailplatform.secrets import CannotDecrypt
+from subscribers.proving import proof_of
 from webhooks import ingesting, reporting, unsubscribing, wording
 from webhooks.ingesting import Listener
 from webhooks.leaving import Left
@@ -157,14 +158,16 @@ def _answer(
     request: HttpRequest, message: Message | None, fields: Mapping[str, str]
 ) -> HttpResponse:
     now = timezone.now()
+    one_click = fields.get("List-Unsubscribe") == "One-Click"
+    proof = proof_of(request, "one_click" if one_click else "unsubscribe")
     if "undo" in fields:
-        if message and not unsubscribing.undo(message, fields["undo"], now):
+        if message and not unsubscribing.undo(message, fields["undo"], now, proof):
             return _page(request, "ask", message)
         return _page(request, "back", message)
     left = Left(everything=True)
     if message:
         wants_everything = "everything" in fields
-        left = unsubscribing.unsubscribe(message, everything=wants_everything, now=now)
+        left = unsubscribing.unsubscribe(message, everything=wants_everything, now=now, proof=proof)
     undo = unsubscribing.undo_token(message, left, now) if message else ""
     return _page(request, "left", message, undo=undo, everything=left.everything)
 

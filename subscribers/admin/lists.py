@@ -41,7 +41,7 @@ class ListAdmin(PageAdmin):
         "name", "subscribed_count", "pending_count", "unsubscribed_count", "description", "made",
     ]  # fmt: skip
     search_fields = ["name"]
-    fields = ["name", "description"]
+    fields = ["name", "description", "double_opt_in", "is_open"]
     actions = None
     empty = Empty(
         "list_alt",

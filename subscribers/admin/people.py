@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -26,18 +27,34 @@ from subscribers.admin.forms import (
     attribute_fields,
     attributes_in,
 )
-from subscribers.models import Attribute, MailingList, Subscriber, Subscription, Suppression
+from subscribers.consents import BY_TEAM
+from subscribers.models import (
+    Attribute,
+    ConsentRecord,
+    MailingList,
+    Subscriber,
+    Subscription,
+    Suppression,
+)
 
 TONES = {
     Subscriber.Status.ACTIVE: "ok",
+    Subscriber.Status.PENDING: "info",
     Subscriber.Status.UNSUBSCRIBED: "quiet",
     Subscriber.Status.BOUNCED: "bad",
     Subscriber.Status.COMPLAINED: "bad",
     Subscriber.Status.BLOCKED: "warn",
 }
 """How a status is coloured."""
-_SHORT = {"unsubscribed": "Unsubscribed", "bounced": "Bounced", "blocked": "Blocked"}
+_SHORT = {
+    "pending": "To confirm",
+    "unsubscribed": "Unsubscribed",
+    "bounced": "Bounced",
+    "blocked": "Blocked",
+}
 _FACTS = ["first_name", "last_name", "language", "time_zone", "country", "tags", "attributes"]
+_CONSENT_TONES = dict.fromkeys(["left", "left_all", "suppressed"], "warn") | {"asked": "info"}
+MOST_CONSENTS = 100
 TIMELINE = "admin:webhooks_event_of_person"
 """The fragment with a person's mails and events; the app that has it registers this name."""
 
@@ -106,7 +123,7 @@ class PeopleAdmin(PageAdmin):
     @admin.action(description="Unsubscribe from everything", permissions=["change"])
     def unsubscribe_selected(self, request: HttpRequest, people: QuerySet[Subscriber]) -> None:
         for person in people:
-            consenting.unsubscribe(person, [], timezone.now())
+            consenting.unsubscribe(person, [], timezone.now(), _by(request), BY_TEAM)
             self.log_change(request, person, "Unsubscribed from everything.")
         self.message_user(request, f"Done for {len(people)}: they get no more campaigns.")
 
@@ -177,14 +194,15 @@ class PeopleAdmin(PageAdmin):
             return
         facts = {name: getattr(person, name) for name in _FACTS}
         source = f"added by {request.user.get_username()}"
-        enrolled, _ = enrolling.enrol(person.email, source=source, now=timezone.now(), **facts)
+        now = timezone.now()
+        enrolled, _ = enrolling.enrol(person.email, source=source, now=now, proof=BY_TEAM, **facts)
         person.pk = enrolled.pk
 
     # --- Deeds ---------------------------------------------------------------------------
 
     def unsubscribe(self, request: HttpRequest, person: Subscriber) -> None:
         source = f"unsubscribed by {request.user.get_username()}"
-        consenting.unsubscribe(person, [], timezone.now(), source)
+        consenting.unsubscribe(person, [], timezone.now(), source, BY_TEAM)
         self.done(request, person, f"{person} is unsubscribed from everything.")
 
     def add_to_list(self, request: HttpRequest, person: Subscriber) -> None:
@@ -192,8 +210,14 @@ class PeopleAdmin(PageAdmin):
         if chosen is None:
             raise InvalidInput("Choose a list first.")
         source = f"added by {request.user.get_username()}"
-        enrolling.enrol(person.email, [chosen], source=source, now=timezone.now())
+        now = timezone.now()
+        enrolling.enrol(person.email, [chosen], source=source, now=now, proof=BY_TEAM)
         standing = person.subscriptions.get(list=chosen)
+        if standing.status == Subscription.Status.PENDING:
+            self.done(
+                request, person, f"{person} gets a mail, and is on {chosen} once they confirm."
+            )
+            return
         if standing.status != Subscription.Status.ACTIVE:
             raise InvalidInput(
                 f"{person} left {chosen} by themselves: only they can sign up for it again."
@@ -201,7 +225,7 @@ class PeopleAdmin(PageAdmin):
         self.done(request, person, f"{person} is on {chosen}.")
 
     def leave_list(self, request: HttpRequest, person: Subscriber, source: int) -> None:
-        consenting.unsubscribe(person, [source], timezone.now())
+        consenting.unsubscribe(person, [source], timezone.now(), _by(request), BY_TEAM)
         self.done(request, person, f"{person} is off the list.")
 
     def suppress(self, request: HttpRequest, person: Subscriber) -> HttpResponse:
@@ -209,7 +233,8 @@ class PeopleAdmin(PageAdmin):
         form = SuppressForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             note = form.cleaned_data["note"] or f"by {request.user.get_username()}"
-            consenting.suppress(person.email, form.cleaned_data["reason"], note, timezone.now())
+            reason = form.cleaned_data["reason"]
+            consenting.suppress(person.email, reason, note, timezone.now(), BY_TEAM)
             self.done(request, person, f"{person} is suppressed: no mail goes there any more.")
             return self.back(request, person)
         return self.render(
@@ -218,17 +243,34 @@ class PeopleAdmin(PageAdmin):
 
 
 def _facts(person: Subscriber) -> dict[str, Any]:
-    """Return what the page of a person shows, read in four statements."""
+    """Return what the page of a person shows, read in five statements."""
     standings = list(person.subscriptions.select_related("list").order_by("list__name"))
     known = {each.list_id for each in standings}
+    lists = list(MailingList.objects.all())
     labels = dict(Attribute.objects.values_list("name", "label"))
     own = [(labels.get(name, name), value) for name, value in sorted(person.attributes.items())]
     return {
         "standings": standings,
-        "other_lists": [each for each in MailingList.objects.all() if each.pk not in known],
+        "other_lists": [each for each in lists if each.pk not in known],
         "own": own,
         "suppression": Suppression.objects.filter(address_key=person.address_key).first(),
+        "consents": _consents(person, {each.pk: each.name for each in lists}),
     }
+
+
+def _consents(person: Subscriber, names: Mapping[int, str]) -> list[Any]:
+    """Return the newest of the record of consent, the lists by name."""
+    rows: list[Any] = list(
+        ConsentRecord.objects.of(bytes(person.address_key), person.pk)[:MOST_CONSENTS]
+    )
+    for row in rows:
+        row.names = ", ".join(names.get(each, f"list {each}, since deleted") for each in row.lists)
+        row.tone = _CONSENT_TONES.get(row.action, "ok")
+    return rows
+
+
+def _by(request: HttpRequest) -> str:
+    return f"unsubscribed by {request.user.get_username()}"
 
 
 def _timeline_url(person: Subscriber) -> str:

@@ -19,6 +19,7 @@ from emailplatform.formats import ago, badge
 from emailplatform.secrets import address_key
 from subscribers import consenting, enrolling
 from subscribers.admin.forms import SuppressForm
+from subscribers.consents import BY_TEAM
 from subscribers.models import Subscriber, Suppression
 
 TONES = {"bounced": "bad", "complained": "bad", "blocked": "warn"}
@@ -92,7 +93,8 @@ class SuppressionAdmin(PageAdmin):
         )
 
     def lift(self, request: HttpRequest, suppression: Suppression) -> HttpResponse:
-        consenting.lift(suppression, timezone.now())
+        who = f"lifted by {request.user.get_username()}"
+        consenting.lift(suppression, timezone.now(), BY_TEAM, who)
         self.log_deletions(request, [suppression])
         self.message_user(request, "The address may be mailed again. Lists it left stay left.")
         return redirect(self.url("changelist"))
@@ -113,7 +115,8 @@ class SuppressionAdmin(PageAdmin):
         data = form.cleaned_data
         note = data["note"] or f"by {request.user.get_username()}"
         try:
-            is_new = consenting.suppress(data["email"], data["reason"], note, timezone.now())
+            now = timezone.now()
+            is_new = consenting.suppress(data["email"], data["reason"], note, now, BY_TEAM)
         except DomainError as error:
             in_words(form, error)
             return False

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from emailplatform.api import Audited
 from subscribers import consenting, enrolling
 from subscribers.api.inputs import ListsInput, NewPersonInput, PersonInput, valid
+from subscribers.consents import BY_API
 from subscribers.models import Subscriber, Subscription
 from subscribers.querysets import SubscriberQuerySet
 
@@ -104,7 +105,7 @@ class SubscriberViewSet(
     def destroy(self, request: Request, **_: Any) -> Response:
         """Unsubscribe from everything. The person stays known, so they are not mailed again."""
         person = self.get_object()
-        consenting.unsubscribe(person, [], timezone.now(), source="API")
+        consenting.unsubscribe(person, [], timezone.now(), "API", BY_API)
         response = Response(status=status.HTTP_204_NO_CONTENT)
         response.changed = person.pk  # type: ignore[attr-defined]  # for the audit
         return response
@@ -115,7 +116,8 @@ class SubscriberViewSet(
         """Unsubscribe from some lists."""
         person = self.get_object()
         lists = valid(ListsInput, request)["lists"]
-        consenting.unsubscribe(person, [each.pk for each in lists], timezone.now(), source="API")
+        keys = [each.pk for each in lists]
+        consenting.unsubscribe(person, keys, timezone.now(), "API", BY_API)
         return self._answer(person, status.HTTP_200_OK)
 
     def _answer(self, person: Subscriber, code: int) -> Response:

@@ -16,6 +16,19 @@ class MailingList(models.Model):
     description = models.CharField(
         max_length=300, blank=True, help_text="Shown to people where they unsubscribe."
     )
+    double_opt_in = models.BooleanField(
+        "ask for confirmation",
+        default=False,
+        db_default=False,
+        help_text="Whoever signs up gets a mail with a link, and is on the list once they have "
+        "pressed its button. Imports ask nobody.",
+    )
+    is_open = models.BooleanField(
+        "open to all",
+        default=False,
+        db_default=False,
+        help_text="Anybody may join it on their preference page.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -18,6 +18,7 @@ class Subscriber(models.Model):
 
     class Status(models.TextChoices):
         ACTIVE = "active", "Active"
+        PENDING = "pending", "Has not confirmed yet"
         UNSUBSCRIBED = "unsubscribed", "Unsubscribed from everything"
         BOUNCED = "bounced", "Address does not work"
         COMPLAINED = "complained", "Reported as spam"
@@ -49,6 +50,10 @@ class Subscriber(models.Model):
     """Soft bounces in a row, since the last delivery."""
     engaged_at = models.DateTimeField(null=True, editable=False)
     """Last open or click that was not certainly a machine's."""
+    paused_until = models.DateTimeField(null=True, editable=False)
+    """No campaigns until then: the person asked for a rest."""
+    days_between = models.PositiveSmallIntegerField(db_default=0, default=0, editable=False)
+    """At most one campaign in so many days, as the person chose; 0: all of them."""
     source = models.CharField(max_length=100, blank=True, db_default="")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -282,7 +282,7 @@ def test_people_who_left_after_the_audience_was_frozen_are_left_out_with_the_rea
         make.message(campaign, person)
     make.suppression(suppressed.email)
     Subscriber.objects.close([bounced.pk], "bounced", timezone.now())
-    Subscription.objects.end(gone.pk, [newsletter.pk], timezone.now())
+    Subscription.objects.end([gone.pk], [newsletter.pk], timezone.now())
     account = scripted.account()
 
     send_slice(5)

@@ -232,7 +232,7 @@ def test_known_people_may_be_left_alone(known, subscribed):
 def test_nobody_who_left_is_brought_back(known):
     news = make.mailing_list()
     left = make.subscriber("p0@mail.example", [news])
-    Subscription.objects.end(left.pk, [news.pk], timezone.now())
+    Subscription.objects.end([left.pk], [news.pk], timezone.now())
     make.subscriber("p1@mail.example", status=Subscriber.Status.COMPLAINED)
     make.subscriber("p2@mail.example", status=Subscriber.Status.BOUNCED)
     make.suppression("p3@mail.example", Suppression.Reason.UNSUBSCRIBED)

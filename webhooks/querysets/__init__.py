@@ -11,7 +11,6 @@ from webhooks.querysets.events import (
     EventQuerySet,
     Taken,
 )
-from webhooks.querysets.logs import LogPositionQuerySet, Queued, QueueIdQuerySet
 from webhooks.querysets.requests import (
     Lag,
     NewRequest,
@@ -28,12 +27,9 @@ __all__ = [
     "CopyEnded",
     "EventQuerySet",
     "Lag",
-    "LogPositionQuerySet",
     "NewRequest",
     "Outcome",
     "Queue",
-    "QueueIdQuerySet",
-    "Queued",
     "RawRequestQuerySet",
     "SilenceQuerySet",
     "Stored",
