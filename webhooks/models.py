@@ -16,6 +16,8 @@ from emailplatform.states import StatefulModel
 from webhooks import believing
 from webhooks.querysets import (
     EventQuerySet,
+    LogPositionQuerySet,
+    QueueIdQuerySet,
     RawRequestQuerySet,
     SilenceQuerySet,
     WebhookCountQuerySet,
@@ -224,3 +226,41 @@ class WebhookCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.requests} {self.outcome}"
+
+
+class LogPosition(models.Model):
+    """How far the log of a mail server was read (`webhooks.following.Place`)."""
+
+    path = models.CharField(max_length=500, unique=True)
+    inode = models.PositiveBigIntegerField(default=0)
+    offset = models.PositiveBigIntegerField(default=0)
+    head = models.CharField(max_length=32, blank=True, default="")
+    read_at = models.DateTimeField(null=True, blank=True)
+
+    objects = LogPositionQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class QueueId(models.Model):
+    """Which mail of ours a mail server means by a queue id, while it has it.
+
+    Kept, since the lines of one mail may be days and restarts apart.
+    """
+
+    key = models.CharField(max_length=150, unique=True)
+    """Host, name of the service, queue id."""
+    message_id = models.BigIntegerField()
+    waiting_for = models.CharField(max_length=320, blank=True, db_default="")
+    """The recipient whose server has put it off: of whom it is when it expires."""
+    said = models.CharField(max_length=300, blank=True, db_default="")
+    seen_at = models.DateTimeField(db_default=Now())
+
+    objects = QueueIdQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["seen_at"], name="queue_id_seen")]
+
+    def __str__(self) -> str:
+        return self.key

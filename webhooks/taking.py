@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
+
+from django.db.models import Q
 
 from delivery.models import Message, ProviderAccount, message_of
 from delivery.providers import letters, returned
@@ -12,6 +15,7 @@ from webhooks import believing
 from webhooks.models import RawRequest
 from webhooks.querysets import NewRequest
 
+HEARD_EVERY = timedelta(seconds=30)
 MOST_BYTES = 20 * 1024 * 1024
 """Of one mail; the rest is files that nobody looks at."""
 
@@ -53,3 +57,9 @@ def _sender_of(body: bytes, envelope_to: str) -> int | None:
     if not message:
         return None
     return Message.objects.filter(pk=message).values_list("provider", flat=True).first()
+
+
+def note_heard(account: int, now: datetime) -> None:
+    """Write when an account was last heard of, at most twice a minute."""
+    stale = Q(last_heard_at=None) | Q(last_heard_at__lt=now - HEARD_EVERY)
+    ProviderAccount.objects.filter(stale, pk=account).update(last_heard_at=now)

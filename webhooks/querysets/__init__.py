@@ -11,6 +11,7 @@ from webhooks.querysets.events import (
     EventQuerySet,
     Taken,
 )
+from webhooks.querysets.logs import LogPositionQuerySet, Queued, QueueIdQuerySet
 from webhooks.querysets.requests import (
     Lag,
     NewRequest,
@@ -27,9 +28,12 @@ __all__ = [
     "CopyEnded",
     "EventQuerySet",
     "Lag",
+    "LogPositionQuerySet",
     "NewRequest",
     "Outcome",
     "Queue",
+    "QueueIdQuerySet",
+    "Queued",
     "RawRequestQuerySet",
     "SilenceQuerySet",
     "Stored",
