@@ -7,6 +7,7 @@ a recount of the messages gives, whatever came in which order.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -26,8 +27,10 @@ COUNTED: Mapping[str, str] = MappingProxyType(
         "soft_bounced": "CASE WHEN bounce_class <> 'hard' THEN bounced_at END",
         "dropped": "dropped_at",
         "opened": "opened_at",
+        "person_opened": "person_opened_at",
         "machine_opened": "machine_opened_at",
         "clicked": "clicked_at",
+        "person_clicked": "person_clicked_at",
         "machine_clicked": "machine_clicked_at",
         "unsubscribed": "unsubscribed_at",
         "complained": "complained_at",
@@ -89,7 +92,7 @@ def add(deltas: Iterable[Delta]) -> None:
     """
     gains: dict[tuple[object, ...], dict[str, object]] = {}
     losses: dict[tuple[object, ...], dict[str, object]] = {}
-    for delta in deltas:
+    for delta in _summed(deltas):
         rows = gains if delta.by > 0 else losses
         row = rows.setdefault(delta[:4], _blank(delta))
         row[delta.counter] = abs(delta.by)
@@ -97,6 +100,14 @@ def add(deltas: Iterable[Delta]) -> None:
         for sql, rows in ((_GAIN, gains), (_LOSE, losses)):
             if rows:
                 cursor.execute(sql, [json.dumps(list(rows.values()))])
+
+
+def _summed(deltas: Iterable[Delta]) -> list[Delta]:
+    """Return one change per counter: what rises and falls in one transaction may cancel out."""
+    sums: Counter[tuple[int | None, int, str, datetime, str]] = Counter()
+    for delta in deltas:
+        sums[delta[:5]] += delta.by
+    return [Delta(*which, by) for which, by in sums.items() if by]
 
 
 def _blank(delta: Delta) -> dict[str, object]:

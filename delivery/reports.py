@@ -23,7 +23,11 @@ RATE_WINDOW = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What became of sent messages: people per outcome."""
+    """What became of sent messages: people per outcome.
+
+    `opened` are all that were not certainly a machine's alone, `person_opened` those of them that
+    a person certainly did; between the two it is unsure. Likewise for clicks.
+    """
 
     sent: int = 0
     delivered: int = 0
@@ -32,8 +36,10 @@ class Totals:
     soft_bounced: int = 0
     dropped: int = 0
     opened: int = 0
+    person_opened: int = 0
     machine_opened: int = 0
     clicked: int = 0
+    person_clicked: int = 0
     machine_clicked: int = 0
     unsubscribed: int = 0
     complained: int = 0
@@ -43,6 +49,15 @@ class Totals:
         """Sent, and nobody has told yet what became of them: the rest, so that the sum is right."""
         told = self.delivered + self.bounced + self.soft_bounced + self.dropped
         return max(self.sent - told, 0)
+
+    @property
+    def unsure_opened(self) -> int:
+        """Opened by somebody of whom cannot be told whether it was a person."""
+        return max(self.opened - self.person_opened, 0)
+
+    @property
+    def unsure_clicked(self) -> int:
+        return max(self.clicked - self.person_clicked, 0)
 
     def rate(self, name: str) -> float | None:
         """Return a count as a share of what it can be a share of; None of nothing.

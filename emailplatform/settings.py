@@ -256,6 +256,9 @@ SILENCE_AFTER_H = env.whole("SILENCE_AFTER_H", 6)
 """Hours after which an accepted message should have been reported on."""
 GEOIP_FILE = env.text("GEOIP_FILE", "")
 """A country or city database in MaxMind's format: where somebody opened or clicked."""
+MACHINE_NETWORKS_FILE = env.text("MACHINE_NETWORKS_FILE", "")
+JUDGE_PACE = env.flag("JUDGE_PACE", default=not LOCAL)
+"""Whether haste and crowds tell machines. Not locally: the sandbox's people are few and hasty."""
 WEBHOOK_RATE = env.whole("WEBHOOK_RATE", 120_000)
 """Proved webhooks per minute from one address; more get 429. 0: no limit."""
 

@@ -19,7 +19,7 @@ from delivery.providers.base import EventType
 from emailplatform.secrets import address_key
 from subscribers.models import Suppression
 from subscribers.validating import InvalidAddress, clean_address
-from webhooks import leaving, looking
+from webhooks import classifying, leaving, looking, weighing
 from webhooks.looking import Look
 from webhooks.marks import COMPLAINTS
 from webhooks.models import Event
@@ -43,6 +43,8 @@ class Applied(NamedTuple):
 def arrival(event: Heard, account: int | None, request: int | None, may_wait: bool) -> Arrival:
     """Return the row of an event; what has a limit in the table is clipped."""
     is_look = event.type in _LOOKS
+    agent = event.user_agent[:500]
+    verdict = classifying.judge_alone(event.type, agent, event.ip, event.is_machine, event.reason)
     return Arrival(
         request,
         may_wait,
@@ -55,13 +57,16 @@ def arrival(event: Heard, account: int | None, request: int | None, may_wait: bo
         event.provider_message_id[:200],
         event.url,
         event.ip or None,
-        event.user_agent[:500],
-        event.is_machine,
+        agent,
+        verdict.is_machine,
         event.bounce_class or ("unknown" if event.type == EventType.BOUNCED else ""),
         event.reason[:500],
         event.complaint_type[:20],
         looking.country_of(event.ip) or event.country[:2] if is_look else "",
-        *(looking.look_of(event.user_agent[:500]) if is_look else Look()),
+        *(looking.look_of(agent) if is_look else Look()),
+        verdict.reason,
+        event.is_machine,
+        verdict.rules,
     )
 
 
@@ -82,6 +87,7 @@ def apply_events(arrivals: Iterable[Arrival], now: datetime) -> Applied:
         unmatched = Event.objects.unmatched()
         deltas = Event.objects.mark_messages()
         Event.objects.note_engagement()
+        deltas += weighing.weigh_fresh()
         Event.objects.count_soft_bounces()
         if consequences := Event.objects.consequences():
             _end_mail(consequences, now)

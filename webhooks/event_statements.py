@@ -15,7 +15,8 @@ HEARD = """
     request_id bigint, may_wait boolean, account_id bigint, dedupe_key text, type text,
     occurred_at timestamptz, message_id bigint, recipient text, provider_message_id text,
     url text, ip inet, user_agent text, is_machine boolean, bounce_class text, reason text,
-    complaint_type text, country text, device text, client text, browser text, os text
+    complaint_type text, country text, device text, client text, browser text, os text,
+    machine_reason text, machine_told boolean, machine_rules smallint
 """
 
 MAKE_ROOM = f"""
@@ -24,7 +25,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_heard ({HEARD}) ON COMMIT DELETE R
 CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_fresh (
     account_id bigint, dedupe_key text, type text, occurred_at timestamptz, message_id bigint,
     campaign_id bigint, subscriber_id bigint, is_machine boolean, bounce_class text,
-    standing text, recipient text
+    standing text, recipient text, ip inet
 ) ON COMMIT DELETE ROWS;
 DELETE FROM webhooks_heard;
 DELETE FROM webhooks_fresh;
@@ -82,18 +83,20 @@ WITH weighed AS MATERIALIZED (
     INSERT INTO webhooks_event (
         account_id, dedupe_key, type, occurred_at, message_id, campaign_id, subscriber_id,
         recipient, provider_message_id, url, ip, user_agent, is_machine, bounce_class, reason,
-        request_id, standing, complaint_type, country, device, client, browser, os
+        request_id, standing, complaint_type, country, device, client, browser, os,
+        machine_reason, machine_told, machine_rules
     )
     SELECT account_id, dedupe_key, type, occurred_at,
         CASE WHEN standing IN ('', 'copy') THEN message_id END,
         CASE standing WHEN '' THEN campaign_id END,
         CASE standing WHEN '' THEN subscriber_id END,
         recipient, provider_message_id, url, ip, user_agent, is_machine, bounce_class, reason,
-        request_id, standing, complaint_type, country, device, client, browser, os
+        request_id, standing, complaint_type, country, device, client, browser, os,
+        machine_reason, machine_told, machine_rules
     FROM weighed
     ON CONFLICT (account_id, dedupe_key) DO NOTHING
     RETURNING account_id, dedupe_key, type, occurred_at, message_id, campaign_id, subscriber_id,
-        is_machine, bounce_class, standing, recipient
+        is_machine, bounce_class, standing, recipient, ip
 )
 INSERT INTO webhooks_fresh SELECT * FROM new
 """  # noqa: S608 (names of our own)
@@ -135,7 +138,7 @@ _COUNTERS = ",\n        ".join(
     for name, time in COUNTED.items()
 )
 
-_DELTAS = f"""
+DELTAS = f"""
 changed AS (
     SELECT campaign_id, provider_id, new_provider_id, mailbox, counter.name,
         date_trunc('hour', counter.old) AS old, date_trunc('hour', counter.new) AS new
@@ -199,7 +202,7 @@ WITH facts AS (
         error = CASE WHEN b.is_settled THEN '' ELSE m.error END
     FROM found b WHERE m.id = b.id
     RETURNING b.*
-), {_DELTAS}
+), {DELTAS}
 """  # noqa: S608 (names of our own)
 """Times fall to the earliest, bounce classes to the worst; what is in doubt, or queued again after
 a call that seemed refused, becomes `sent` by evidence, and counts for the account that gave it.

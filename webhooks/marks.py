@@ -39,8 +39,10 @@ MARKS: Mapping[str, str] = MappingProxyType(
         "bounced_at": "type = 'bounced'",
         "dropped_at": "type IN ('dropped', 'failed')",
         "opened_at": "type = 'opened' AND is_machine IS NOT TRUE",
+        "person_opened_at": "type = 'opened' AND is_machine IS FALSE",
         "machine_opened_at": "type = 'opened' AND is_machine",
         "clicked_at": "type = 'clicked' AND is_machine IS NOT TRUE",
+        "person_clicked_at": "type = 'clicked' AND is_machine IS FALSE",
         "machine_clicked_at": "type = 'clicked' AND is_machine",
         "unsubscribed_at": "type = 'unsubscribed'",
         "complained_at": "type IN ('complained', 'spam_report')",
@@ -49,4 +51,9 @@ MARKS: Mapping[str, str] = MappingProxyType(
 """Column of Message -> which events set it.
 
 What is opened was delivered. A machine's click was not: gateways follow links before they decide.
+`opened_at` is the first open not known to be a machine's, `person_opened_at` the first that was a
+person's for all we know. What lies between them is unsure.
 """
+
+LOOK_MARKS = tuple(name for name, events in MARKS.items() if "is_machine" in events)
+"""Those that move when a verdict on an open or a click is revised."""

@@ -118,6 +118,13 @@ class Event(models.Model):
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=500, blank=True, db_default="")
     is_machine = models.BooleanField(null=True, blank=True)
+    """Of opens and clicks: a machine's, a person's, or None: unsure."""
+    machine_reason = models.CharField(max_length=20, blank=True, db_default="")
+    """Why, as a code of `webhooks.classifying`."""
+    machine_told = models.BooleanField(null=True, blank=True)
+    """What whoever told the event says itself; None: nothing."""
+    machine_rules = models.PositiveSmallIntegerField(db_default=0)
+    """Which edition of our rules judged it; 0: before there were any."""
     bounce_class = models.CharField(max_length=10, blank=True, db_default="")
     reason = models.CharField(max_length=500, blank=True, db_default="")
     complaint_type = models.CharField(max_length=20, blank=True, db_default="")
@@ -145,6 +152,11 @@ class Event(models.Model):
             models.Index(fields=["subscriber_id", "-occurred_at"], name="event_of_person"),
             models.Index(fields=["campaign_id", "type", "-id"], name="event_of_campaign"),
             models.Index(fields=["received_at"], name="event_received"),
+            models.Index(
+                fields=["ip", "occurred_at"],
+                name="event_of_visitor",
+                condition=Q(type="clicked", ip__isnull=False, message_id__isnull=False),
+            ),
             models.Index(
                 fields=["-id"],
                 name="event_unmatched",

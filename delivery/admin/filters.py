@@ -17,9 +17,18 @@ MOST_CAMPAIGNS = 50
 """The newest ones are offered; links from a campaign's page work for all."""
 _OUTCOMES = {
     "delivered": ("Delivered", Q(delivered_at__isnull=False)),
-    "opened": ("Opened by a person", Q(opened_at__isnull=False)),
+    "opened": ("Opened by a person", Q(person_opened_at__isnull=False)),
+    "unsure_opened": (
+        "Opened, unsure by whom",
+        Q(opened_at__isnull=False, person_opened_at__isnull=True),
+    ),
     "machine_opened": ("Opened by a machine", Q(machine_opened_at__isnull=False)),
-    "clicked": ("Clicked by a person", Q(clicked_at__isnull=False)),
+    "clicked": ("Clicked by a person", Q(person_clicked_at__isnull=False)),
+    "unsure_clicked": (
+        "Clicked, unsure by whom",
+        Q(clicked_at__isnull=False, person_clicked_at__isnull=True),
+    ),
+    "machine_clicked": ("Clicked by a machine", Q(machine_clicked_at__isnull=False)),
     "bounced": ("Bounced for good", Q(bounced_at__isnull=False, bounce_class="hard")),
     "soft": ("Bounced for now", Q(bounced_at__isnull=False) & ~Q(bounce_class="hard")),
     "dropped": ("Dropped by the provider", Q(dropped_at__isnull=False)),

@@ -156,9 +156,13 @@ class Message(StatefulModel):
     dropped_at = models.DateTimeField(null=True, blank=True)
     opened_at = models.DateTimeField(null=True, blank=True)
     """First open that was not certainly a machine's."""
+    person_opened_at = models.DateTimeField(null=True, blank=True)
+    """First open that was a person's, as far as can be told."""
     machine_opened_at = models.DateTimeField(null=True, blank=True)
     clicked_at = models.DateTimeField(null=True, blank=True)
     """First click that was not certainly a machine's."""
+    person_clicked_at = models.DateTimeField(null=True, blank=True)
+    """First click that was a person's, as far as can be told."""
     machine_clicked_at = models.DateTimeField(null=True, blank=True)
     unsubscribed_at = models.DateTimeField(null=True, blank=True)
     complained_at = models.DateTimeField(null=True, blank=True)

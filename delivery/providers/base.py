@@ -155,7 +155,7 @@ class Event:
     ip: str = ""
     user_agent: str = ""
     is_machine: bool | None = None
-    """Opened or clicked by a machine: True, False, or None where the provider does not say."""
+    """What the provider itself says, of an open or a click; None where it does not say."""
     bounce_class: BounceClass | None = None
     reason: str = ""
     complaint_type: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from delivery.providers import bouncing, hearing, machines
+from delivery.providers import bouncing, hearing
 from delivery.providers.base import (
     Account,
     BounceClass,
@@ -110,7 +110,7 @@ def _event(kind: EventType, entry: dict[str, Any], received_at: datetime) -> Eve
         url=hearing.text(entry.get("url"), hearing.MAX_URL),
         ip=hearing.ip(entry.get("ip")),
         user_agent=user_agent,
-        is_machine=_is_machine(kind, entry, user_agent),
+        is_machine=_is_machine(kind, entry),
         bounce_class=_bounce_class(kind, entry),
         reason=hearing.text(entry.get("reason"), hearing.MAX_REASON),
         complaint_type=hearing.text(entry.get("complaint_type"), hearing.MAX_COMPLAINT_TYPE),
@@ -131,11 +131,11 @@ def _dedupe_key(kind: EventType, entry: Mapping[str, Any], recipient: str) -> st
     return hearing.fingerprint(str(kind), recipient, *(entry.get(name) for name in names))
 
 
-def _is_machine(kind: EventType, entry: Mapping[str, Any], user_agent: str) -> bool | None:
+def _is_machine(kind: EventType, entry: Mapping[str, Any]) -> bool | None:
     if kind not in _LOOKS:
         return None
     said = entry.get("is_machine")
-    return said if isinstance(said, bool) else machines.is_machine(user_agent)
+    return said if isinstance(said, bool) else None
 
 
 def _bounce_class(kind: EventType, entry: Mapping[str, Any]) -> BounceClass | None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from delivery.providers import bouncing, hearing, machines
+from delivery.providers import bouncing, hearing
 from delivery.providers.base import (
     Account,
     BounceClass,
@@ -136,7 +136,7 @@ def _event(data: dict[str, Any], received_at: datetime) -> Event:
         url=hearing.text(data.get("url"), hearing.MAX_URL),
         ip=hearing.ip(data.get("ip")),
         user_agent=user_agent,
-        is_machine=_is_machine(kind, client, user_agent),
+        is_machine=_is_machine(kind, client),
         bounce_class=bounce_class,
         reason=_reason(kind, data),
         country=hearing.country(hearing.mapping(data.get("geolocation")).get("country")),
@@ -163,14 +163,11 @@ def _provider_message_id(data: dict[str, Any]) -> str:
     return f"<{given}>" if given else ""
 
 
-def _is_machine(kind: EventType, client: Mapping[str, Any], user_agent: str) -> bool | None:
+def _is_machine(kind: EventType, client: Mapping[str, Any]) -> bool | None:
     """Return Mailgun's verdict: `bot` is apple, gmail or generic, or empty for no bot."""
     if kind not in (EventType.OPENED, EventType.CLICKED):
         return None
-    if client.get("bot"):
-        return True
-    by_agent = machines.is_machine(user_agent)
-    return False if by_agent is None and "bot" in client else by_agent
+    return bool(client["bot"]) if "bot" in client else None
 
 
 def _kind(data: dict[str, Any]) -> tuple[EventType, BounceClass | None]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from delivery.providers import bouncing, hearing, machines
+from delivery.providers import bouncing, hearing
 from delivery.providers.base import (
     Account,
     BounceClass,
@@ -204,7 +204,6 @@ def _change(record: dict[str, Any]) -> Kind | None:
 def _event(kind: Kind, record: dict[str, Any], request: WebhookRequest) -> Event:
     event_type, bounce_class = kind
     user_agent = hearing.text(record.get("UserAgent"), hearing.MAX_USER_AGENT)
-    is_look = event_type in (EventType.OPENED, EventType.CLICKED)
     return Event(
         type=event_type,
         occurred_at=hearing.moment(_time(record), request.received_at),
@@ -215,7 +214,6 @@ def _event(kind: Kind, record: dict[str, Any], request: WebhookRequest) -> Event
         url=hearing.text(record.get("OriginalLink"), hearing.MAX_URL),
         ip=hearing.ip(hearing.mapping(record.get("Geo")).get("IP")),
         user_agent=user_agent,
-        is_machine=machines.is_machine(user_agent) if is_look else None,
         bounce_class=bounce_class,
         reason=_reason(event_type, record),
         country=hearing.country(hearing.mapping(record.get("Geo")).get("CountryISOCode")),

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from delivery.providers import bouncing, hearing, machines
+from delivery.providers import bouncing, hearing
 from delivery.providers.base import (
     Account,
     BounceClass,
@@ -163,7 +163,7 @@ def _event(kind: EventType, entry: dict[str, Any], request: WebhookRequest) -> E
         url=hearing.text(entry.get("url"), hearing.MAX_URL),
         ip=hearing.ip(entry.get("ip")),
         user_agent=user_agent,
-        is_machine=_is_machine(kind, entry, user_agent),
+        is_machine=_is_machine(kind, entry),
         bounce_class=_bounce_class(kind, entry, reason),
         reason=reason,
         raw=entry,
@@ -191,13 +191,10 @@ def _provider_message_id(entry: dict[str, Any]) -> str:
     return given.split(".filter", 1)[0].split(".recvd", 1)[0]
 
 
-def _is_machine(kind: EventType, entry: dict[str, Any], user_agent: str) -> bool | None:
-    if kind not in (EventType.OPENED, EventType.CLICKED):
-        return None
-    if entry.get("sg_machine_open") is True:
-        return True
-    by_agent = machines.is_machine(user_agent)
-    return False if by_agent is None and entry.get("sg_machine_open") is False else by_agent
+def _is_machine(kind: EventType, entry: dict[str, Any]) -> bool | None:
+    """Return what SendGrid says; it knows Apple's privacy proxy alone, and of opens alone."""
+    said = entry.get("sg_machine_open") if kind is EventType.OPENED else None
+    return said if isinstance(said, bool) else None
 
 
 def _bounce_class(kind: EventType, entry: dict[str, Any], reason: str) -> BounceClass | None:

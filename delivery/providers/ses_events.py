@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from delivery.providers import bouncing, hearing, machines, sns
+from delivery.providers import bouncing, hearing, sns
 from delivery.providers.base import (
     Account,
     BounceClass,
@@ -191,7 +191,6 @@ def _event(
     details = hearing.mapping(event.get(DETAILS.get(name, name.lower())))
     mail = hearing.mapping(event.get("mail"))
     recipient = hearing.address(entry.get("emailAddress"))
-    is_look = event_type in (EventType.OPENED, EventType.CLICKED)
     user_agent = hearing.text(details.get("userAgent"), hearing.MAX_USER_AGENT)
     # Send, Reject and Rendering Failure have no time of their own but the mail's.
     time = details.get("timestamp") or mail.get("timestamp")
@@ -205,7 +204,6 @@ def _event(
         url=hearing.text(details.get("link"), hearing.MAX_URL),
         ip=hearing.ip(details.get("ipAddress")),
         user_agent=user_agent,
-        is_machine=machines.is_machine(user_agent) if is_look else None,
         bounce_class=bounce_class,
         reason=_reason(event_type, details, entry),
         complaint_type=hearing.text(

@@ -9,6 +9,9 @@ from webhooks.querysets.events import (
     Consequence,
     CopyEnded,
     EventQuerySet,
+    Glance,
+    Judgement,
+    Pace,
     Taken,
 )
 from webhooks.querysets.logs import LogPositionQuerySet, Queued, QueueIdQuerySet
@@ -27,10 +30,13 @@ __all__ = [
     "Consequence",
     "CopyEnded",
     "EventQuerySet",
+    "Glance",
+    "Judgement",
     "Lag",
     "LogPositionQuerySet",
     "NewRequest",
     "Outcome",
+    "Pace",
     "Queue",
     "QueueIdQuerySet",
     "Queued",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connection, models
 
 from delivery.counting import Delta
 from webhooks import event_statements as statements
+from webhooks import weighing_statements
 
 if TYPE_CHECKING:
     from webhooks.models import Event
@@ -43,6 +44,48 @@ class Arrival(NamedTuple):
     client: str
     browser: str
     os: str
+    machine_reason: str
+    machine_told: bool | None
+    machine_rules: int
+
+
+class Glance(NamedTuple):
+    """A stored open or click, what was thought of it so far, and what it is judged by."""
+
+    id: int
+    message: int | None
+    type: str
+    occurred_at: datetime
+    url: str
+    ip: str
+    user_agent: str
+    told: bool | None
+    reason: str
+    crowd: int
+    was_machine: bool | None
+    was_reason: str
+    was_rules: int
+    delivered_at: datetime | None
+
+
+class Judgement(NamedTuple):
+    """What an event's verdict becomes."""
+
+    id: int
+    is_machine: bool | None
+    reason: str
+    told: bool | None
+    rules: int
+
+
+class Pace(NamedTuple):
+    """How far apart events may be to matter to each other."""
+
+    pace: bool
+    """Whether haste and crowds are looked at."""
+    open_fast: timedelta
+    before: timedelta
+    crowd_within: timedelta
 
 
 class Taken(NamedTuple):
@@ -152,3 +195,50 @@ class EventQuerySet(models.QuerySet["Event"]):
         with connection.cursor() as cursor:
             cursor.execute(statements.SETTLE)
             return [Delta(*row) for row in cursor.fetchall()]
+
+    # --- People and machines -------------------------------------------------------------
+
+    def concerned(self, pace: Pace) -> list[int]:
+        """Return the messages whose verdicts the new events may change."""
+        with connection.cursor() as cursor:
+            cursor.execute(weighing_statements.CONCERNED, pace._asdict())
+            return [row[0] for row in cursor.fetchall()]
+
+    def glances(self, messages: list[int], pace: Pace) -> list[Glance]:
+        """Return opens and clicks of messages, which nobody else judges until this commits."""
+        given: dict[str, Any] = {
+            **pace._asdict(),
+            "messages": messages,
+            "most": weighing_statements.MOST_LOOKS,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(weighing_statements.HOLD, [messages])
+            cursor.execute(weighing_statements.SEEN, given)
+            return [Glance(*row) for row in cursor.fetchall()]
+
+    def lonely_glances(self, events: list[int]) -> list[Glance]:
+        """Return opens and clicks that no message of ours has."""
+        with connection.cursor() as cursor:
+            cursor.execute(weighing_statements.LONELY, [events])
+            return [Glance(*row) for row in cursor.fetchall()]
+
+    def judge(self, judgements: Sequence[Judgement], messages: list[int]) -> list[Delta]:
+        """Write verdicts, and into these messages what they mean; return how counters change."""
+        columns = list(zip(*judgements, strict=True)) or [()] * len(Judgement._fields)
+        names = ("ids", "machines", "reasons", "told", "rules")
+        given: dict[str, Any] = dict(zip(names, map(list, columns), strict=True)) | {
+            "messages": messages
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(weighing_statements.REVISE, given)
+            deltas = [Delta(*row) for row in cursor.fetchall()]
+            cursor.execute(weighing_statements.JUDGE, given)
+        return deltas
+
+    def revise_engagement(self, to_machine: list[int], from_machine: list[int]) -> None:
+        """Say again when people last opened or clicked, after these events changed sides."""
+        with connection.cursor() as cursor:
+            if to_machine:
+                cursor.execute(weighing_statements.DISENGAGE, [to_machine])
+            if from_machine:
+                cursor.execute(weighing_statements.ENGAGE, [from_machine])

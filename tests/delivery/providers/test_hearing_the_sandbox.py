@@ -13,6 +13,7 @@ from delivery.sandbox.calls import Agent, Call, Incoming, Occurrence
 from delivery.sandbox.config import Account
 from delivery.sandbox.kinds import KINDS
 from tests.delivery.providers import posts
+from webhooks.classifying import judge_alone
 
 MESSAGE_ID = "0199f3a0-5b1c-7d2e-8f40-2a6c9e7b1d35"
 LINK = "https://shop.example/offers"
@@ -179,7 +180,8 @@ def test_everything_the_sandbox_tells_is_heard_as_what_it_is(kind: str, what: st
 def test_people_and_machines_are_told_apart(kind: str, agent: Agent, what: str) -> None:
     [event] = told(kind, what, agent)
 
-    assert event.is_machine is agent.is_machine
+    verdict = judge_alone(event.type, event.user_agent, event.ip, event.is_machine, event.reason)
+    assert verdict.is_machine is agent.is_machine
     assert event.url == (LINK if what == "click" else "")
     assert event.user_agent == agent.user_agent
 
