@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("delivery", "0020_people_for_sure"),
-        ("webhooks", "0004_silence"),
+        ("webhooks", "0005_postfix_logs"),
     ]
 
     operations = [
