@@ -25,6 +25,7 @@ CAMPAIGN = "campaign"
 REDIS = "redis"
 LABELS = {
     "silence": "A provider does not tell",
+    "endpoint": "A webhook endpoint is switched off",
     SLA: "Mail is late",
     PROVIDER: "A provider needs you",
     BREAKER: "A provider is not used",

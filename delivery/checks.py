@@ -59,7 +59,7 @@ def alerts_can_be_told(**_: Any) -> list[CheckMessage]:
     if settings.ALERT_WEBHOOK_URL:
         endpoint = Endpoint(settings.ALERT_WEBHOOK_URL, settings.ALERT_WEBHOOK_SECRET)
         try:
-            endpoint.check(is_http_allowed=settings.LOCAL)
+            endpoint.check()
         except InvalidInput as problem:
             hint = "ALERT_WEBHOOK_URL needs https, and ALERT_WEBHOOK_SECRET whsec_ and base64."
             words = f"Alerts cannot be posted to ALERT_WEBHOOK_URL. {problem}"

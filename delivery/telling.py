@@ -126,7 +126,7 @@ def _posted(notice: Notice, now: datetime) -> str:
     endpoint = Endpoint(settings.ALERT_WEBHOOK_URL, settings.ALERT_WEBHOOK_SECRET)
     body = json.dumps(notice.body, separators=(",", ":")).encode()
     try:
-        endpoint.check(is_http_allowed=settings.LOCAL)
+        endpoint.check()
     except InvalidInput as problem:
         return str(problem)
     return posting.post(endpoint, notice.uid, body, now)

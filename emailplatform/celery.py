@@ -34,6 +34,8 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     "Look for late mail and what else is wrong": ("delivery.tasks.watch", timedelta(seconds=15)),
     "Tell operators what is wrong": ("delivery.tasks.tell_operators", timedelta(seconds=10)),
     "Apply events from providers": ("webhooks.tasks.apply_events", timedelta(seconds=2)),
+    "Post events to endpoints": ("webhooks.tasks.post_events", timedelta(seconds=2)),
+    "Forget old posts to endpoints": ("webhooks.tasks.forget_deliveries", timedelta(hours=1)),
     "Find what providers do not tell": ("webhooks.tasks.find_silence", timedelta(minutes=10)),
     "Settle messages in doubt": ("webhooks.tasks.settle_doubts", timedelta(seconds=30)),
     "Stamp what is queued after rules have changed": (

@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -70,6 +70,27 @@ def seconds(name: str, default: float) -> float:
 def words(name: str, default: str = "") -> list[str]:
     """Return the variable split at commas and spaces."""
     return text(name, default).replace(",", " ").split()
+
+
+def ports(name: str, default: str) -> list[int]:
+    """Return the variable as port numbers; empty: none are named."""
+    values = words(name, default)
+    if not all(value.isdecimal() and 0 < int(value) < 65_536 for value in values):
+        raise ImproperlyConfigured(
+            f"{name} is {' '.join(values)!r}; write ports, such as 443 8443."
+        )
+    return [int(value) for value in values]
+
+
+def networks(name: str, default: str) -> list[str]:
+    """Return the variable as networks: 10.1.2.0/24."""
+    values = words(name, default)
+    try:
+        return [str(ip_network(value)) for value in values]
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name}: {error}. Write networks, such as 10.1.2.0/24."
+        ) from error
 
 
 def rate(name: str, default: str) -> str:

@@ -39,13 +39,14 @@ def groups() -> list[Group]:
     developers = [
         Entry("API keys", "key", "emailplatform.apikey"),
         Entry("API changes", "history", "emailplatform.auditentry"),
+        Entry("Webhooks out", "send", "webhooks.endpoint"),
         Entry("Incoming webhooks", "webhook", "webhooks.rawrequest"),
         Entry("Events", "bolt", "webhooks.event"),
         Entry("API docs", "menu_book", url="/api/docs/"),
     ]
     if settings.SANDBOX_URL:
         sandbox = Entry("Sandbox inbox", "inbox", url=settings.SANDBOX_URL)
-        developers.insert(4, sandbox)
+        developers.insert(5, sandbox)
     return [
         Group("", [Entry("Overview", "space_dashboard", url="admin:index")]),
         Group(

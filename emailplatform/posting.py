@@ -1,6 +1,7 @@
 """POST a signed JSON body to somebody's address, as Standard Webhooks 1.0.0 says.
 
-Redirects are not followed: who moves an address says so here, and a signed body is not carried on.
+Where it may go and how long it may take is `emailplatform.calling`'s business. Redirects are not
+followed: who moves an address says so here, and a signed body is not carried on.
 """
 
 from __future__ import annotations
@@ -12,16 +13,12 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlsplit
 
-import requests
-
+from emailplatform import calling, reaching
+from emailplatform.calling import Answer
 from emailplatform.errors import InvalidInput
 
 PREFIX = "whsec_"
-CONNECT_S = 3.05
-ANSWER_S = 15
-"""How long the other side may be silent."""
 _KEY_BYTES = range(24, 65)
 
 
@@ -31,29 +28,31 @@ class Endpoint:
 
     url: str
     secret: str
+    older: tuple[str, ...] = ()
+    """Secrets that still sign along, so that the receiver can change over without a gap."""
 
-    def key(self) -> bytes:
-        """Return the secret as bytes. Raises InvalidInput for what is none."""
-        if not self.secret.startswith(PREFIX):
-            raise InvalidInput(f"The secret must begin with {PREFIX}.", param="secret")
-        try:
-            key = base64.b64decode(self.secret.removeprefix(PREFIX), validate=True)
-        except binascii.Error:
-            key = b""
-        if len(key) not in _KEY_BYTES:
-            words = f"The secret must be {PREFIX} and 24 to 64 bytes in base64."
-            raise InvalidInput(words, param="secret")
-        return key
+    def check(self) -> None:
+        """Raise InvalidInput unless signed bodies may be posted there, as far as can be seen here.
 
-    def check(self, *, is_http_allowed: bool) -> None:
-        """Raise InvalidInput unless signed bodies may be posted there."""
-        parts = urlsplit(self.url)
-        schemes = {"https", "http"} if is_http_allowed else {"https"}
-        if parts.scheme not in schemes or not parts.hostname:
-            raise InvalidInput("The address must begin with https://.", param="url")
-        if parts.username or parts.password:
-            raise InvalidInput("The address must not carry a password.", param="url")
-        self.key()
+        The name is not looked up: that is done whenever something is posted.
+        """
+        reaching.place_of(self.url, reaching.rules())
+        for secret in (self.secret, *self.older):
+            key_of(secret)
+
+
+def key_of(secret: str) -> bytes:
+    """Return a secret as bytes. Raises InvalidInput for what is none."""
+    if not secret.startswith(PREFIX):
+        raise InvalidInput(f"The secret must begin with {PREFIX}.", param="secret")
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) not in _KEY_BYTES:
+        words = f"The secret must be {PREFIX} and 24 to 64 bytes in base64."
+        raise InvalidInput(words, param="secret")
+    return key
 
 
 def make_secret() -> str:
@@ -67,42 +66,41 @@ def make_id() -> str:
 
 
 def signed(endpoint: Endpoint, uid: str, body: bytes, now: datetime) -> dict[str, str]:
-    """Return the headers that prove the body is ours and fresh."""
+    """Return the headers that prove the body is ours and fresh: one signature per secret."""
     timestamp = str(int(now.timestamp()))
     content = b".".join((uid.encode(), timestamp.encode(), body))
-    digest = hmac.new(endpoint.key(), content, hashlib.sha256).digest()
+    digests = [
+        hmac.digest(key_of(secret), content, hashlib.sha256)
+        for secret in (endpoint.secret, *endpoint.older)
+    ]
     return {
         "webhook-id": uid,
         "webhook-timestamp": timestamp,
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "webhook-signature": " ".join(
+            f"v1,{base64.b64encode(digest).decode()}" for digest in digests
+        ),
     }
 
 
-def post(endpoint: Endpoint, uid: str, body: bytes, now: datetime) -> str:
-    """Post a body; return "" if it was taken (2xx), else in one sentence why not."""
+def deliver(endpoint: Endpoint, uid: str, body: bytes, now: datetime) -> Answer:
+    """Post a body once; return how it went. Only 2xx means that it was taken."""
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "emailplatform",
         **signed(endpoint, uid, body, now),
     }
-    try:
-        # Streamed: what is answered beyond the status is nobody's business, and may be endless.
-        with requests.post(
-            endpoint.url,
-            data=body,
-            headers=headers,
-            timeout=(CONNECT_S, ANSWER_S),
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            return "" if answer.ok and not answer.is_redirect else _refusal(answer)
-    except requests.Timeout:
-        return f"No answer within {ANSWER_S} s."
-    except requests.RequestException as error:
-        return f"Not reached: {type(error).__name__}."
+    return calling.post(endpoint.url, headers, body)
 
 
-def _refusal(answer: requests.Response) -> str:
-    if 300 <= answer.status_code < 400:
-        return f"It answered {answer.status_code}: redirects are not followed."
-    return f"It answered {answer.status_code}."
+def post(endpoint: Endpoint, uid: str, body: bytes, now: datetime) -> str:
+    """Post a body; return "" if it was taken (2xx), else in one sentence why not."""
+    return refusal(deliver(endpoint, uid, body, now))
+
+
+def refusal(answer: Answer) -> str:
+    """Return in one sentence why a body was not taken; "" if it was."""
+    if 200 <= answer.status < 300:
+        return ""
+    if 300 <= answer.status < 400:
+        return f"It answered {answer.status}: redirects are not followed."
+    return answer.error or f"It answered {answer.status}."

@@ -34,6 +34,7 @@ _READ = [
     "delivery.worker",
     "webhooks.rawrequest",
     "webhooks.event",
+    "webhooks.endpoint",
 ]
 VIEWER: dict[str, tuple[str, ...]] = dict.fromkeys(_READ, ("view",))
 MARKETER = {
@@ -61,6 +62,7 @@ OPERATOR = {
     "delivery.messagetype": ALL,
     "delivery.mail": ("view",),
     "webhooks.rawrequest": ("view", "change"),
+    "webhooks.endpoint": ALL,
     "emailplatform.apikey": _EDIT,
     "emailplatform.auditentry": ("view",),
     "django_celery_beat.periodictask": ("view", "change"),

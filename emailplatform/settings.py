@@ -244,6 +244,14 @@ DEAD_LETTERS_ALERT = env.whole("DEAD_LETTERS_ALERT", 100)
 DNS_RESOLVERS = env.resolvers("DNS_RESOLVERS")
 """Who is asked whether domains of addresses exist; empty: this machine's; None: nobody."""
 DNS_TIMEOUT_S = env.seconds("DNS_TIMEOUT_S", 5)
+OUTGOING_PORTS = env.ports("OUTGOING_PORTS", "" if LOCAL else "443")
+"""The ports webhooks may be posted to; empty: any."""
+OUTGOING_NETWORKS = env.networks("OUTGOING_NETWORKS", "127.0.0.0/8 ::1/128" if LOCAL else "")
+"""Networks of your own that webhooks may be posted to all the same."""
+OUTGOING_AT_ONCE = env.whole("OUTGOING_AT_ONCE", 8)
+"""Posts under way to one endpoint at a time."""
+OUTGOING_KEEP_DAYS = env.whole("OUTGOING_KEEP_DAYS", 30)
+"""How long it is kept what was posted where, and what was answered."""
 
 WEBHOOK_WINDOWS = {
     "sendgrid": env.whole("SENDGRID_WINDOW_MIN", 10),
@@ -314,6 +322,7 @@ SPECTACULAR_SETTINGS = {
         "MessageStatus": "delivery.models.Message.Status",
         "HandoffStatus": "delivery.models.Handoff.Status",
         "WebhookStatus": "webhooks.models.RawRequest.Status",
+        "DeliveryStatus": "webhooks.models.Delivery.Status",
     },
 }
 

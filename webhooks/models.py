@@ -14,6 +14,7 @@ from delivery.models import ProviderAccount, token_of
 from delivery.providers.base import Heard, WebhookRequest
 from emailplatform.states import StatefulModel
 from webhooks import believing
+from webhooks.outgoing_models import Delivery, DeliveryTry, Endpoint, Horizon
 from webhooks.querysets import (
     EventQuerySet,
     LogPositionQuerySet,
@@ -22,6 +23,17 @@ from webhooks.querysets import (
     SilenceQuerySet,
     WebhookCountQuerySet,
 )
+
+__all__ = [
+    "Delivery",
+    "DeliveryTry",
+    "Endpoint",
+    "Event",
+    "Horizon",
+    "RawRequest",
+    "Silence",
+    "WebhookCount",
+]
 
 
 class RawRequest(StatefulModel):

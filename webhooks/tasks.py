@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from webhooks import applying, doubting, finding
+from webhooks import applying, delivering, doubting, finding
 
 TICK_S = settings.TICK_S
 BATCH = 4000
@@ -33,3 +33,15 @@ def find_silence() -> None:
 def settle_doubts() -> None:
     """Settle messages in doubt by what was heard, or send them again where that is due."""
     doubting.settle(timezone.now())
+
+
+@shared_task(expires=TICK_S)
+def post_events() -> None:
+    """Every TICK_S (beat): queue new events for endpoints, and post what is due."""
+    delivering.turn(TICK_S, timezone.now())
+
+
+@shared_task(expires=3600)
+def forget_deliveries() -> None:
+    """Every hour: forget what was posted long ago."""
+    delivering.forget(timezone.now())

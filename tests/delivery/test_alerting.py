@@ -95,7 +95,7 @@ def test_a_body_is_signed_as_the_standard_webhooks_vector_says() -> None:
 
 
 def test_a_made_secret_is_one_that_may_be_used() -> None:
-    assert len(Endpoint("https://example.com", posting.make_secret()).key()) == 32
+    assert len(posting.key_of(posting.make_secret())) == 32
 
 
 def test_what_is_wrong_is_posted_signed_once(receiver: Receiver) -> None:

@@ -15,7 +15,7 @@ from campaigns import launching
 from delivery import accepting, expanding, reputing, ruling, sending, telling, watching
 from delivery.attending import here
 from delivery.models import Handoff, Message, Worker
-from webhooks import applying, doubting
+from webhooks import applying, delivering, doubting
 from webhooks.tasks import BATCH
 
 _SLICE_S = 2.0
@@ -36,6 +36,8 @@ class Command(BaseCommand):
     _watched_at = float("-inf")
     _settled_at = float("-inf")
     _forgot_at = float("-inf")
+    _posted = False
+    """Something was posted to an endpoint in the last round, or is being posted."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="Stop when nothing is due.")
@@ -58,10 +60,10 @@ class Command(BaseCommand):
                 continue
             if sent:
                 self.stdout.write(f"{timezone.now():%H:%M:%S} {sent} messages")
-            elif once:
+            elif once and not self._posted:
                 return
             else:
-                stop.wait(0.5)
+                stop.wait(0.1 if self._posted else 0.5)
 
     def _round(self, seconds: float) -> int:
         now = timezone.now()
@@ -75,10 +77,12 @@ class Command(BaseCommand):
             self._rated_at = time.monotonic()
             reputing.rate_accounts(timezone.now())
         self._hear(time.monotonic() + _HEAR_S)
+        posted = delivering.turn(0, timezone.now())
         Message.objects.expire(timezone.now())
         Worker.objects.forget_dead()
         expanding.finish_done(timezone.now())
         self._look_after()
+        self._posted = bool(posted)
         return sent
 
     def _hear(self, stop_at: float) -> None:
@@ -98,3 +102,4 @@ class Command(BaseCommand):
         if time.monotonic() - self._forgot_at > _FORGET_EVERY_S:
             self._forgot_at = time.monotonic()
             accepting.forget_keys(timezone.now())
+            delivering.forget(timezone.now())
