@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -76,7 +77,12 @@ class RawRequest(StatefulModel):
     class Meta:
         verbose_name = "incoming webhook"
         constraints = [
-            models.UniqueConstraint(fields=["account", "replay_key"], name="raw_request_once"),
+            # Most have no such key, and then no entry here: one less to write, twice a request.
+            models.UniqueConstraint(
+                fields=["account", "replay_key"],
+                name="raw_request_once",
+                condition=Q(replay_key__isnull=False),
+            ),
         ]
         indexes = [
             models.Index(
@@ -163,7 +169,13 @@ class Event(models.Model):
             models.Index(fields=["message_id", "occurred_at"], name="event_of_message"),
             models.Index(fields=["subscriber_id", "-occurred_at"], name="event_of_person"),
             models.Index(fields=["campaign_id", "type", "-id"], name="event_of_campaign"),
-            models.Index(fields=["received_at"], name="event_received"),
+            # When it came to us, which is the order of the table: ranges of pages will do.
+            BrinIndex(
+                fields=["received_at"],
+                name="event_received",
+                autosummarize=True,
+                pages_per_range=32,
+            ),
             models.Index(
                 fields=["ip", "occurred_at"],
                 name="event_of_visitor",

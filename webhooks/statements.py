@@ -7,7 +7,7 @@ from webhooks.marks import MARKS
 STORE = """
 INSERT INTO webhooks_rawrequest (account_id, headers, body, replay_key, is_late)
 VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (account_id, replay_key) DO NOTHING
+ON CONFLICT (account_id, replay_key) WHERE replay_key IS NOT NULL DO NOTHING
 """
 
 COUNT_SILENCE = f"""

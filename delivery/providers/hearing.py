@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -134,6 +135,10 @@ def address(value: Any) -> str:
 
 @lru_cache(maxsize=4096)
 def _ip(given: str) -> str:
+    try:
+        return socket.inet_ntop(socket.AF_INET, socket.inet_pton(socket.AF_INET, given))
+    except (OSError, ValueError):  # No IPv4: that was the quick way for the most of them.
+        pass
     try:
         return "" if "%" in given else str(ip_address(given))
     except ValueError:
