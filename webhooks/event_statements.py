@@ -271,3 +271,24 @@ WITH found AS MATERIALIZED (
 SELECT campaign_id, provider_id, mailbox, date_trunc('hour', sent_at), 'sent', count(*)::int
 FROM moved WHERE provider_id IS NOT NULL GROUP BY 1, 2, 3, 4
 """  # noqa: S608 (names of our own)
+
+_TOLD = ",\n        ".join(
+    f"min(occurred_at) FILTER (WHERE {events}) AS {column}" for column, events in MARKS.items()
+)
+_KEPT = ", ".join(f"m.{column}" for column in MARKS)
+_RIGHT = ", ".join(f"t.{column}" for column in MARKS)
+
+DRIFTED = f"""
+WITH told AS (
+    SELECT message_id,
+        {_TOLD},
+        min(array_position({_RANKS}, bounce_class::text)) FILTER (WHERE type = 'bounced') AS rank
+    FROM webhooks_event WHERE standing = '' AND message_id IS NOT NULL GROUP BY 1
+)
+SELECT m.campaign_id, count(*), (array_agg(m.id ORDER BY m.id))[:5]
+FROM delivery_message m LEFT JOIN told t ON t.message_id = m.id
+WHERE ({_KEPT}, m.bounce_class::text)
+    IS DISTINCT FROM ({_RIGHT}, COALESCE(({_RANKS})[t.rank], ''))
+GROUP BY 1 ORDER BY 1
+"""  # noqa: S608 (names of our own)
+"""Messages whose times are not what their events say: one reading of both tables."""

@@ -96,6 +96,16 @@ class Taken(NamedTuple):
     new: int
 
 
+class Drifted(NamedTuple):
+    """Messages of a campaign whose times are not what their events say."""
+
+    campaign: int | None
+    """None: mail sent by API."""
+    number: int
+    some: list[int]
+    """The first few of them."""
+
+
 class CopyEnded(NamedTuple):
     """A copy of a mail that bounced for good, or was complained about."""
 
@@ -242,3 +252,9 @@ class EventQuerySet(models.QuerySet["Event"]):
                 cursor.execute(weighing_statements.DISENGAGE, [to_machine])
             if from_machine:
                 cursor.execute(weighing_statements.ENGAGE, [from_machine])
+
+    def drifted(self) -> list[Drifted]:
+        """Return whose times are not what all stored events say, by campaign; change nothing."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.DRIFTED)
+            return [Drifted(*row) for row in cursor.fetchall()]
