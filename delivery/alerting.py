@@ -26,6 +26,7 @@ REDIS = "redis"
 LABELS = {
     "silence": "A provider does not tell",
     "endpoint": "A webhook endpoint is switched off",
+    "bounce_mailbox": "Bounces cannot be fetched",
     SLA: "Mail is late",
     PROVIDER: "A provider needs you",
     BREAKER: "A provider is not used",

@@ -36,6 +36,7 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     "Apply events from providers": ("webhooks.tasks.apply_events", timedelta(seconds=2)),
     "Post events to endpoints": ("webhooks.tasks.post_events", timedelta(seconds=2)),
     "Forget old posts to endpoints": ("webhooks.tasks.forget_deliveries", timedelta(hours=1)),
+    "Fetch bounces that come as mail": ("webhooks.tasks.poll_bounces", timedelta(minutes=2)),
     "Find what providers do not tell": ("webhooks.tasks.find_silence", timedelta(minutes=10)),
     "Settle messages in doubt": ("webhooks.tasks.settle_doubts", timedelta(seconds=30)),
     "Stamp what is queued after rules have changed": (

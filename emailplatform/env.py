@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -166,3 +167,54 @@ def _resolver(name: str, value: str) -> tuple[str, int]:
             f"{name} has {value!r} in it; use addresses like 10.0.0.2 or [::1]:5353, or “off”."
         ) from error
     return host, int((match and match["port"]) or 53)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A folder on an IMAP server."""
+
+    host: str
+    port: int
+    security: str
+    """tls (from the start), starttls, or none."""
+    user: str
+    password: str = field(repr=False)
+    folder: str
+
+
+_IMAP = {
+    "imaps": ("tls", 993),
+    "imap+starttls": ("starttls", 143),
+    "imap": ("none", 143),
+    "imap+plain": ("none", 143),
+}
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def mailbox(name: str) -> Mailbox | None:
+    """Return the variable if it is imaps://user:password@host/folder; None if it is empty."""
+    given = text(name, "")
+    if not given:
+        return None
+    parts = urlsplit(given)
+    try:
+        security, usual_port = _IMAP[parts.scheme]
+        port = parts.port or usual_port
+    except (KeyError, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"{name} cannot be read; write imaps://user:password@host/INBOX,"
+            " with % signs for what is special in user and password."
+        ) from error
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    folder = unquote(parts.path.strip("/")) or "INBOX"
+    whole_text = user + password + folder
+    if not (parts.hostname and user and password) or not folder.isascii() or "\n" in whole_text:
+        raise ImproperlyConfigured(
+            f"{name} needs a host, a user and a password, and no line breaks."
+        )
+    if parts.scheme == "imap" and parts.hostname not in _LOOPBACK:
+        raise ImproperlyConfigured(
+            f"{name} would send its password in the clear: write imaps:// or imap+starttls://"
+            " (or imap+plain://, if the way to it is safe)."
+        )
+    return Mailbox(parts.hostname, port, security, user, password, folder)

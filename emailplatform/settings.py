@@ -267,6 +267,10 @@ GEOIP_FILE = env.text("GEOIP_FILE", "")
 MACHINE_NETWORKS_FILE = env.text("MACHINE_NETWORKS_FILE", "")
 JUDGE_PACE = env.flag("JUDGE_PACE", default=not LOCAL)
 """Whether haste and crowds tell machines. Not locally: the sandbox's people are few and hasty."""
+IMAP_URL = env.mailbox("IMAP_URL")
+"""Where bounces and complaints come as mail, if they are fetched and not piped in."""
+POSTFIX_LOG = env.text("POSTFIX_LOG", "")
+"""The log that `make run` follows; empty: none."""
 WEBHOOK_RATE = env.whole("WEBHOOK_RATE", 120_000)
 """Proved webhooks per minute from one address; more get 429. 0: no limit."""
 

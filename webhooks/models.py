@@ -19,6 +19,7 @@ from webhooks.outgoing_models import Delivery, DeliveryTry, Endpoint, Horizon
 from webhooks.querysets import (
     EventQuerySet,
     LogPositionQuerySet,
+    MailboxPositionQuerySet,
     QueueIdQuerySet,
     RawRequestQuerySet,
     SilenceQuerySet,
@@ -277,6 +278,21 @@ class LogPosition(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+
+class MailboxPosition(models.Model):
+    """How far a mailbox of bounces was fetched."""
+
+    name = models.CharField(max_length=500, unique=True)
+    uid_validity = models.PositiveBigIntegerField(default=0)
+    """When it changes, the server has given all mails other numbers."""
+    last_uid = models.PositiveBigIntegerField(default=0)
+    fetched_at = models.DateTimeField(null=True, blank=True)
+
+    objects = MailboxPositionQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class QueueId(models.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import datetime, timedelta
 
 from django.db.models import Q
@@ -14,6 +15,8 @@ from emailplatform.errors import InvalidInput
 from webhooks import believing
 from webhooks.models import RawRequest
 from webhooks.querysets import NewRequest
+
+logger = logging.getLogger(__name__)
 
 HEARD_EVERY = timedelta(seconds=30)
 MOST_BYTES = 20 * 1024 * 1024
@@ -52,6 +55,10 @@ def _sender_of(body: bytes, envelope_to: str) -> int | None:
     try:
         claims = returned.claims_of(letters.read(body), envelope_to)
     except Unparsable:
+        return None
+    except Exception:
+        # Whatever is wrong with our reading, the mail is kept: applying it tells what it is.
+        logger.exception("returned_mail_not_read")
         return None
     message = message_of(believing.named(claims))
     if not message:

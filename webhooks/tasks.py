@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from webhooks import applying, delivering, doubting, finding
+from webhooks import applying, delivering, doubting, finding, polling
 
 TICK_S = settings.TICK_S
 BATCH = 4000
@@ -21,6 +21,12 @@ def apply_events() -> None:
     stop_at = time.monotonic() + TICK_S
     while time.monotonic() < stop_at and applying.apply_pending(BATCH, timezone.now()):
         pass
+
+
+@shared_task(expires=120)
+def poll_bounces() -> None:
+    """Every 2 minutes, if IMAP_URL is set: store the bounces that lie in that mailbox."""
+    polling.poll(settings.IMAP_URL, timezone.now())
 
 
 @shared_task(expires=600)

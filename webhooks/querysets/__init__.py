@@ -15,7 +15,12 @@ from webhooks.querysets.events import (
     Pace,
     Taken,
 )
-from webhooks.querysets.logs import LogPositionQuerySet, Queued, QueueIdQuerySet
+from webhooks.querysets.logs import (
+    LogPositionQuerySet,
+    MailboxPositionQuerySet,
+    Queued,
+    QueueIdQuerySet,
+)
 from webhooks.querysets.requests import (
     Lag,
     NewRequest,
@@ -36,6 +41,7 @@ __all__ = [
     "Judgement",
     "Lag",
     "LogPositionQuerySet",
+    "MailboxPositionQuerySet",
     "NewRequest",
     "Outcome",
     "Pace",

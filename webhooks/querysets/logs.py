@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import models
 
 if TYPE_CHECKING:
-    from webhooks.models import LogPosition, QueueId
+    from webhooks.models import LogPosition, MailboxPosition, QueueId
 
 
 class Queued(NamedTuple):
@@ -26,6 +26,13 @@ class LogPositionQuerySet(models.QuerySet["LogPosition"]):
         """Move on from where `log` was read to; False if somebody else has moved it."""
         rows = self.filter(pk=log.pk, inode=log.inode, offset=log.offset, head=log.head)
         return bool(rows.update(inode=inode, offset=offset, head=head, read_at=now))
+
+
+class MailboxPositionQuerySet(models.QuerySet["MailboxPosition"]):
+    def move(self, box: MailboxPosition, uid_validity: int, uid: int, now: datetime) -> bool:
+        """Move on from what `box` says; False if somebody else has moved it."""
+        rows = self.filter(pk=box.pk, uid_validity=box.uid_validity, last_uid=box.last_uid)
+        return bool(rows.update(uid_validity=uid_validity, last_uid=uid, fetched_at=now))
 
 
 class QueueIdQuerySet(models.QuerySet["QueueId"]):

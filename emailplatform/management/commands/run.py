@@ -114,6 +114,8 @@ def _commands(host: str, port: int, *, with_sandbox: bool) -> Mapping[str, list[
     for name, (slots, queues) in WORKERS.items():
         options = ["-n", f"{name}@%h", "-c", str(slots), "-Q", queues]
         commands[name] = [*celery, *WORKER, *level, *options]
+    if settings.POSTFIX_LOG:
+        commands["postfix"] = [sys.executable, "manage.py", "tail_postfix", settings.POSTFIX_LOG]
     if with_sandbox:
         commands["sandbox"] = [sys.executable, "manage.py", "sandbox"]
     return commands
