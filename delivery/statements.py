@@ -45,6 +45,15 @@ WITH journal AS MATERIALIZED (
                   AND (o.sent_at > %(now)s - s.days_between * interval '1 day'
                        OR o.status IN ('sending', 'unknown'))
             ) THEN 'too often'
+            WHEN EXISTS (
+                SELECT 1 FROM subscribers_subscription h
+                WHERE h.subscriber_id = s.id AND h.status = 'held' AND NOT EXISTS (
+                    SELECT 1 FROM subscribers_subscription a
+                    WHERE a.subscriber_id = s.id AND a.status = 'active'
+                      AND (a.list_id = ANY(%(lists)s::bigint[])
+                           OR h.list_id <> ALL(%(lists)s::bigint[]))
+                )
+            ) THEN 'held'
             ELSE ''
         END AS obstacle
     FROM due LEFT JOIN subscribers_subscriber s ON s.id = due.subscriber_id

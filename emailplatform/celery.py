@@ -46,6 +46,7 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     "Compute the reputation of providers": ("delivery.tasks.rate_accounts", timedelta(minutes=5)),
     "Seal the record of consent": ("subscribers.tasks.seal_consent", timedelta(hours=1)),
     "Carry on imports": ("subscribers.tasks.run_imports", timedelta(seconds=5)),
+    "Check the domains of addresses": ("subscribers.tasks.check_domains", timedelta(seconds=10)),
 }
 """Name -> (task, every). Editable in the admin afterwards: only missing names are added."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO
 
 import psycopg
@@ -17,7 +17,7 @@ from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from subscribers import upserting
-from subscribers.models import Import
+from subscribers.models import Domain, Import, MailingList, Subscription
 from subscribers.parsing import Batch, Parser
 from subscribers.reading import Record, Records
 from subscribers.upserting import Counts
@@ -90,12 +90,27 @@ def _write(import_: Import, batch: Batch) -> dict[str, Any]:
     if batch.people:
         upserting.stage(batch.people)
         counts = upserting.upsert(import_, len(batch.people), now)
+        counts.held = _check(import_, batch, now)
     if batch.refused:
         upserting.store_refused(import_.pk, batch.refused)
     fields = {**_totals(import_, batch, counts), "lease_until": now + LEASE}
     if not Import.objects.advance(import_.pk, import_.offset, **fields):
         raise NoLongerOurs
     return fields
+
+
+def _check(import_: Import, batch: Batch, now: datetime) -> int:
+    """Hold back whom the list wants to be looked at; say which domains are yet to be asked about.
+
+    The import does not wait for DNS: what is known of domains counts, the rest is found out soon.
+    """
+    flagged = Domain.objects.meet({each.email.partition("@")[2] for each in batch.people})
+    if import_.list_id is None:
+        return 0
+    source = upserting.source_of(import_)
+    held = Subscription.objects.hold_addresses(batch.held, import_.list_id, source, now)
+    holding = MailingList.objects.filter(pk=import_.list_id).holding() if flagged else []
+    return held + Subscription.objects.hold_domains(flagged, holding, now)
 
 
 def _totals(import_: Import, batch: Batch, counts: Counts) -> dict[str, Any]:
@@ -111,6 +126,7 @@ def _totals(import_: Import, batch: Batch, counts: Counts) -> dict[str, Any]:
         "refused_count": import_.refused_count + len(batch.refused),
         "subscribed_count": import_.subscribed_count + counts.subscribed,
         "unmailable_count": import_.unmailable_count + counts.unmailable,
+        "held_count": import_.held_count + counts.held,
         "reasons": dict(Counter(import_.reasons) + reasons),
         "warnings": dict(Counter(import_.warnings) + batch.warnings),
     }

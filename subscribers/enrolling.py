@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +10,10 @@ from django.db import transaction
 
 from emailplatform.errors import InvalidInput
 from emailplatform.secrets import address_key
-from subscribers import attributing, confirming
+from subscribers import attributing, checking, confirming
+from subscribers.checking import Decision
 from subscribers.consents import BY_API, Proof
+from subscribers.flagging import Policy
 from subscribers.mailboxes import mailbox_of
 from subscribers.models import (
     ConsentRecord,
@@ -39,10 +41,12 @@ def enrol(
     what the other said. Nobody who left is revived: a suppressed address gets the standing its
     suppression says, a list the person unsubscribed from stays unsubscribed, and who said no to
     everything is on no list. For a list that asks for confirmation they wait until they have
-    given it. Raises InvalidInput.
+    given it. Lists refuse or hold back flagged addresses. Raises InvalidInput.
     """
     address = clean(email)
     given = attributing.checked(facts.pop("attributes", {}))
+    decisions = checking.decide(address, lists)
+    _check_none_refuses(address, lists, decisions)
     person, is_new = Subscriber.objects.select_for_update().get_or_create(
         email=address,
         defaults={
@@ -54,7 +58,8 @@ def enrol(
     )
     attributes = attributing.merged(person.attributes, given)
     _set(person, {**facts, "attributes": attributes}, now)
-    _join(person, lists, source, now, proof)
+    joined = _join(person, lists, source, now, proof)
+    _hold(person, {pk: decisions[pk] for pk in joined}, source, now)
     return person, is_new
 
 
@@ -76,25 +81,39 @@ def _standing_of(address: str) -> str:
 
 def _join(
     person: Subscriber, lists: Collection[MailingList], source: str, now: datetime, proof: Proof
-) -> None:
-    """Put a person on the lists they have never been on, as imports do: no is said for all."""
+) -> list[int]:
+    """Put a person on the lists they have never been on, as imports do: no is said for all.
+
+    Returns the lists they are on at once.
+    """
     known = set(person.subscriptions.filter(list__in=lists).values_list("list", flat=True))
     new = [each for each in lists if each.pk not in known]
     said_no = {Subscriber.Status.UNSUBSCRIBED, Subscriber.Status.COMPLAINED}
     standing = Subscription.Status
     if person.status in said_no:
         _add(person, new, standing.UNSUBSCRIBED, source, now)
-        return
+        return []
     asking = [each for each in new if each.double_opt_in]
     at_once = [each for each in new if not each.double_opt_in]
+    joined = [each.pk for each in at_once]
     if at_once:
         _add(person, at_once, standing.ACTIVE, source, now)
-        joined = [each.pk for each in at_once]
         who = (bytes(person.address_key), person.pk)
         subscribed = ConsentRecord.Action.SUBSCRIBED
         ConsentRecord.objects.write(subscribed, who, joined, now, proof, source)
     if asking:
         confirming.ask(person, [each.pk for each in asking], now, proof)
+    return joined
+
+
+def _hold(
+    person: Subscriber, decisions: Mapping[int, Decision], source: str, now: datetime
+) -> None:
+    """Hold the person back on lists that want their address looked at first."""
+    for pk, decision in decisions.items():
+        if decision.policy == Policy.HOLD and decision.flag:
+            held = {person.email: decision.flag.kind.value}
+            Subscription.objects.hold_addresses(held, pk, source, now)
 
 
 def _add(
@@ -107,6 +126,21 @@ def _add(
     if person.status == Subscriber.Status.PENDING and standing == Subscription.Status.ACTIVE:
         Subscriber.objects.reopen(bytes(person.address_key), person.status, now)
         person.refresh_from_db(fields=["status", "status_changed_at"])
+
+
+def _check_none_refuses(
+    address: str, lists: Collection[MailingList], decisions: Mapping[int, Decision]
+) -> None:
+    for each in lists:
+        decision = decisions[each.pk]
+        if decision.flag and decision.policy == Policy.REFUSE and not _is_on(address, each):
+            raise InvalidInput(
+                f"“{each.name}” does not take this address. {decision.flag.reason}", param="email"
+            )
+
+
+def _is_on(address: str, source: MailingList) -> bool:
+    return Subscription.objects.filter(subscriber__email=address, list=source).exists()
 
 
 def _set(person: Subscriber, facts: dict[str, Any], now: datetime) -> None:

@@ -257,7 +257,7 @@ def run(pk: int, seconds: float = 20.0) -> bool:
 
 def _work(import_: Import, stop_at: float) -> bool:
     """Write chunk after chunk until the file or the time is over; say whether it was the file."""
-    parser = Parser(import_.headers, import_.mapping, known_types())
+    parser = Parser(import_.headers, import_.mapping, known_types(), import_.policies)
     with opened(import_) as file, closing(chunking.batches(import_, file, parser)) as batches:
         for batch in batches:
             chunking.write(import_, batch)

@@ -1,4 +1,4 @@
-"""Celery's way in to imports and the record of consent: beat calls it."""
+"""Celery's way in to imports, the record of consent, and address checks: beat calls it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from subscribers import confirming, importing, verifying
-from subscribers.models import ConsentRecord, Import
+from subscribers import confirming, importing, rechecking, verifying
+from subscribers.models import CheckRun, ConsentRecord, Import
 
 SLICE_S = 20.0
 """How long one call works before it makes room. Others, started meanwhile, take other imports."""
@@ -35,3 +35,12 @@ def seal_consent() -> None:
         oldest = now - timedelta(days=settings.CONSENT_DETAILS_DAYS)
         ConsentRecord.objects.forget_details(now, before=oldest)
     confirming.lapse(now)
+
+
+@shared_task(expires=10)
+def check_domains() -> None:
+    """Go on with re-checks, then ask about domains that are new or whose answer is old."""
+    stop_at = monotonic() + SLICE_S
+    for pk in list(CheckRun.objects.workable(timezone.now()).values_list("pk", flat=True)):
+        rechecking.run(pk, stop_at - monotonic())
+    rechecking.work_on_due(stop_at - monotonic())

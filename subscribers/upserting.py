@@ -74,6 +74,7 @@ class Counts:
     unchanged: int = 0
     subscribed: int = 0
     unmailable: int = 0
+    held: int = 0
 
 
 def stage(people: Sequence[Person]) -> None:
@@ -163,7 +164,8 @@ def estimate(source: int, into: int | None, known: str) -> Counts:
     )
 
 
-def _source(import_: Import) -> str:
+def source_of(import_: Import) -> str:
+    """Return what people and subscriptions say of where they came from."""
     return f"import {import_.pk}: {import_.filename}"[:100]
 
 
@@ -202,7 +204,7 @@ def _drop_repeated(import_: Import) -> int:
             SELECT email FROM known LEFT JOIN fresh USING (key) WHERE is_ours OR fresh.key IS NULL
         )
         """,
-        {"source": _source(import_), "import": import_.pk},
+        {"source": source_of(import_), "import": import_.pk},
     )
 
 
@@ -300,7 +302,7 @@ def _subscribe_known(import_: Import, now: datetime) -> int:
 
 def _facts(import_: Import, now: datetime) -> dict[str, Any]:
     return {
-        "source": _source(import_),
+        "source": source_of(import_),
         "now": now,
         "list": import_.list_id,
         "chain": hashlib.sha256(b"import %d" % import_.pk).digest(),
@@ -316,7 +318,7 @@ def _count_unmailable(into: int | None) -> int:
         JOIN subscribers_subscriber AS person USING (email)
         LEFT JOIN subscribers_subscription AS subscription
             ON subscription.subscriber_id = person.id AND subscription.list_id = %s
-        WHERE person.status <> 'active' OR subscription.status = 'unsubscribed'
+        WHERE person.status <> 'active' OR subscription.status IN ('unsubscribed', 'held')
             OR EXISTS (SELECT FROM subscribers_suppression AS suppression
                        WHERE suppression.address_key = person.address_key)
         """,

@@ -206,6 +206,8 @@ def _why_skipped(facts: Facts, obstacle: str) -> str:
         return "the person was deleted before the mail’s turn came."
     if obstacle == "left the list":
         return _left(facts)
+    if obstacle == "held":
+        return f"{facts.who} was held back: something was wrong with the address."
     if obstacle in _WISHES:
         return f"{facts.who} {_WISHES[obstacle]}."
     if facts.suppression is not None:
@@ -307,6 +309,8 @@ def _unwanted(facts: Facts, belonging: Belonging) -> str:
     for each in belonging.lists:
         if each.standing == Subscription.Status.UNSUBSCRIBED and each.since:
             return f"{facts.who} left the list “{each.name}” on {exact(each.since)}."
+        if each.standing == Subscription.Status.HELD and each.since:
+            return f"{facts.who} is held back on the list “{each.name}”: look at the address."
         if each.standing == Subscription.Status.PENDING:
             return f"{facts.who} has not confirmed the list “{each.name}” yet."
         if each.standing == Subscription.Status.ACTIVE and each.since:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from subscribers.models.checks import CheckRun
 from subscribers.models.consent import ConsentAnchor, ConsentChain, ConsentRecord, ConsentText
+from subscribers.models.domains import Domain
 from subscribers.models.engagement import Engagement
 from subscribers.models.forms import Confirmation, SignupDay, SignupForm
 from subscribers.models.imports import Import, RefusedRow, SeenAddress
-from subscribers.models.lists import MailingList, Segment, Subscription
+from subscribers.models.lists import HeldSubscription, MailingList, Segment, Subscription
 from subscribers.models.people import Attribute, Subscriber
 from subscribers.models.suppressions import Suppression
 
 __all__ = [
     "Attribute",
+    "CheckRun",
     "Confirmation",
     "ConsentAnchor",
     "ConsentChain",
     "ConsentRecord",
     "ConsentText",
+    "Domain",
     "Engagement",
+    "HeldSubscription",
     "Import",
     "MailingList",
     "RefusedRow",

@@ -65,6 +65,8 @@ class Import(StatefulModel):
     """People who were not on the list before and are now."""
     unmailable_count = models.PositiveIntegerField(default=0)
     """Of those taken: who gets no mail all the same, having unsubscribed, bounced or complained."""
+    held_count = models.PositiveIntegerField(default=0, db_default=0)
+    """People on the list who get no mail until somebody looked at their address."""
     reasons = models.JSONField(default=dict)
     """Reason in words -> how many rows were refused for it."""
     warnings = models.JSONField(default=dict)
@@ -99,6 +101,11 @@ class Import(StatefulModel):
     def is_working(self) -> bool:
         """Is it waiting for a worker or being worked on?"""
         return self.status in {self.Status.QUEUED, self.Status.RUNNING}
+
+    @property
+    def policies(self) -> dict[str, str]:
+        """What the list does with flagged addresses; without a list all are taken."""
+        return self.list.policies if self.list else {}
 
     def pause(self) -> None:
         """Stop after what is committed; `resume` goes on from there."""

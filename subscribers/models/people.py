@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from subscribers.mailboxes import Mailbox
-from subscribers.querysets import SubscriberQuerySet
+from subscribers.querysets import SubscriberQuerySet, domain_of
 
 
 class Subscriber(models.Model):
@@ -73,6 +73,7 @@ class Subscriber(models.Model):
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="subscriber_newest"),
             models.Index(fields=["address_key"], name="subscriber_address_key"),
+            models.Index(domain_of(), name="subscriber_domain"),
             GinIndex(fields=["tags"], name="subscriber_tags"),
             models.Index(
                 fields=["status", "-id"],

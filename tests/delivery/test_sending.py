@@ -275,21 +275,27 @@ def test_what_a_provider_says_nothing_about_is_in_doubt():
 
 
 def test_people_who_left_after_the_audience_was_frozen_are_left_out_with_the_reason():
-    newsletter = make.mailing_list()
+    newsletter, other = make.mailing_list(), make.mailing_list()
     campaign = make.launched([newsletter])
-    reached, suppressed, bounced, gone = (make.subscriber(lists=[newsletter]) for _ in range(4))
-    for person in (reached, suppressed, bounced, gone):
+    reached, suppressed, bounced, gone, doubtful, accepted = (
+        make.subscriber(lists=[newsletter, other]) for _ in range(6)
+    )
+    for person in (reached, suppressed, bounced, gone, doubtful, accepted):
         make.message(campaign, person)
     make.suppression(suppressed.email)
     Subscriber.objects.close([bounced.pk], "bounced", timezone.now())
     Subscription.objects.end([gone.pk], [newsletter.pk], timezone.now())
+    doubtful.subscriptions.filter(list=newsletter).update(status="held")
+    accepted.subscriptions.filter(list=other).update(status="held")
     account = scripted.account()
 
     send_slice(5)
 
-    assert Scripted.sent_to(account) == [reached.email]
+    assert sorted(Scripted.sent_to(account)) == sorted([reached.email, accepted.email])
     assert dict(Message.objects.values_list("subscriber", "error")) == {
         reached.pk: "",
+        accepted.pk: "",
+        doubtful.pk: "held",
         suppressed.pk: "suppressed",
         bounced.pk: "bounced",
         gone.pk: "left the list",

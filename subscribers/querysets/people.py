@@ -10,8 +10,10 @@ from django.db import connection, models
 from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Coalesce
 
-from subscribers import consents
+from subscribers import check_statements, consents, flagging
 from subscribers.consents import BY_PROVIDER, BY_SYSTEM, Proof
+from subscribers.flagging import Kind
+from subscribers.querysets.checks import changed, domain_of
 
 if TYPE_CHECKING:
     from subscribers.models import (
@@ -30,7 +32,40 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
         from subscribers.models import Suppression
 
         stands = Suppression.objects.filter(address_key=OuterRef("address_key"))
-        return self.filter(~Exists(stands), status=self.model.Status.ACTIVE)
+        return self.filter(~Exists(stands), status=self.model.Status.ACTIVE).not_held()
+
+    def not_held(self) -> Self:
+        """People who are not held back on every list they are on."""
+        from subscribers.models import Subscription
+
+        status = Subscription.Status
+        active = Subscription.objects.filter(
+            subscriber=OuterRef("subscriber"), status=status.ACTIVE
+        )
+        held = Subscription.objects.filter(subscriber=OuterRef("pk"), status=status.HELD)
+        return self.exclude(Exists(held.filter(~Exists(active))))
+
+    def flagged(self, kinds: Collection[str]) -> Self:
+        """People whose address has at least one of these flags (`flagging.Kind`)."""
+        from subscribers.models import Domain
+
+        of_domains = [kind for kind in kinds if kind != Kind.ROLE]
+        wanted = Q(pk__in=())
+        if of_domains:
+            names = Domain.objects.filter(flags__overlap=of_domains).exclude(flags=[])
+            wanted |= Q(domain__in=names.values("name"))
+        if Kind.ROLE in kinds:
+            # Ranges of the index of addresses.
+            for role in flagging.ROLES:
+                wanted |= Q(email__startswith=f"{role}@")
+        return self.alias(domain=domain_of()).filter(wanted)
+
+    def of_unknown_domains(self) -> Self:
+        """People of whose domain DNS has told nothing."""
+        from subscribers.models import Domain
+
+        names = Domain.objects.filter(state="unknown").values("name")
+        return self.alias(domain=domain_of()).filter(domain__in=names)
 
     def on_lists(self, lists: Collection[int]) -> Self:
         """People subscribed to at least one of the lists; everybody once."""
@@ -156,6 +191,51 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         found = list(rows.values_list("list", flat=True))
         rows.update(status=self.model.Status.ACTIVE, changed_at=now)
         return found
+
+    def hold_domains(
+        self, domains: Collection[str], holding: Sequence[tuple[int, str]], now: datetime
+    ) -> int:
+        """Hold back who is on a list that holds flags their domain has; return how many.
+
+        `holding` is `MailingListQuerySet.holding`. Nobody is held who was cleared.
+        """
+        values = {**_pairs(holding), "domains": list(domains), "now": now}
+        return changed(check_statements.HOLD_DOMAINS, values) if holding and domains else 0
+
+    def hold_roles(self, holding: Sequence[tuple[int, str]], now: datetime) -> int:
+        """Hold back addresses of roles on the lists that hold them; return how many."""
+        lists = [pk for pk, kind in holding if kind == Kind.ROLE]
+        values = {"lists": lists, "roles": sorted(flagging.ROLES), "now": now}
+        return changed(check_statements.HOLD_ROLES, values) if lists else 0
+
+    def hold_addresses(self, held: dict[str, str], on_list: int, source: str, now: datetime) -> int:
+        """Hold back addresses (-> kind) that came onto a list from a source; return how many."""
+        values = {
+            "emails": list(held), "kinds": list(held.values()), "list": on_list,
+            "source": source, "now": now,
+        }  # fmt: skip
+        return changed(check_statements.HOLD_ADDRESSES, values) if held else 0
+
+    def release_domains(self, domains: Collection[str], now: datetime) -> int:
+        """Let go who was held for what DNS says no more; return how many."""
+        kinds = [kind.value for kind in flagging.OF_DNS]
+        values = {"domains": list(domains), "kinds": kinds, "now": now}
+        return changed(check_statements.RELEASE_DOMAINS, values) if domains else 0
+
+    def release_accepted(self, holding: Sequence[tuple[int, str]], now: datetime) -> int:
+        """Let go who is held for what their list does not hold any more; return how many."""
+        return changed(check_statements.RELEASE_ACCEPTED, {**_pairs(holding), "now": now})
+
+    def clear(self, pks: Collection[int], now: datetime) -> int:
+        """Let held subscriptions be mailed, for good; return how many."""
+        rows = self.filter(pk__in=pks, status=self.model.Status.HELD)
+        return rows.update(
+            status=self.model.Status.ACTIVE, held_for="", cleared_at=now, changed_at=now
+        )
+
+
+def _pairs(holding: Sequence[tuple[int, str]]) -> dict[str, list[Any]]:
+    return {"lists": [pk for pk, _ in holding], "kinds": [kind for _, kind in holding]}
 
 
 _WHY = "said.reason || CASE WHEN said.source = '' THEN '' ELSE ': ' || said.source END"

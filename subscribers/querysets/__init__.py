@@ -1,0 +1,31 @@
+"""Sets of people and of what goes with them: the only place with SQL and bulk writes."""
+
+from __future__ import annotations
+
+from subscribers.querysets.checks import (
+    CheckRunQuerySet,
+    DomainQuerySet,
+    MailingListQuerySet,
+    domain_of,
+)
+from subscribers.querysets.people import (
+    ConfirmationQuerySet,
+    ImportQuerySet,
+    SignupDayQuerySet,
+    SubscriberQuerySet,
+    SubscriptionQuerySet,
+    SuppressionQuerySet,
+)
+
+__all__ = [
+    "CheckRunQuerySet",
+    "ConfirmationQuerySet",
+    "DomainQuerySet",
+    "ImportQuerySet",
+    "MailingListQuerySet",
+    "SignupDayQuerySet",
+    "SubscriberQuerySet",
+    "SubscriptionQuerySet",
+    "SuppressionQuerySet",
+    "domain_of",
+]
