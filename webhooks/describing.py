@@ -119,6 +119,8 @@ def _event(moment: Moment) -> dict[str, Any]:
         "type": event.type,
         "at": event.occurred_at,
         "by_machine": event.is_machine,
+        "verdict": event.verdict,
+        "verdict_reason": event.machine_reason,
         "reason": event.reason,
         "bounce_class": event.bounce_class,
         "url": event.url,

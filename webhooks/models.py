@@ -193,6 +193,13 @@ class Event(models.Model):
         return f"{self.type} {self.occurred_at:%Y-%m-%d %H:%M}"
 
     @property
+    def verdict(self) -> str | None:
+        """Whose an open or a click was: person, machine or unsure; None of anything else."""
+        if self.type not in ("opened", "clicked"):
+            return None
+        return {True: "machine", False: "person", None: "unsure"}[self.is_machine]
+
+    @property
     def message_token(self) -> str | None:
         """The id of its message, as the API has it."""
         return token_of(self.message_id) if self.message_id else None

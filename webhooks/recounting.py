@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from campaigns.models import Campaign
+from webhooks.classifying import REASONS
 from webhooks.models import Event
 
 
@@ -30,6 +31,13 @@ WORDS: Mapping[str, Word] = {
 }
 
 
+_WHOSE: Mapping[str, str] = {
+    "person": "A person’s.",
+    "machine": "A machine’s.",
+    "unsure": "Unsure.",
+}
+
+
 class Moment(NamedTuple):
     """One line of a timeline."""
 
@@ -37,12 +45,29 @@ class Moment(NamedTuple):
     label: str
     tone: str
     campaign: str
+    why_whose: str
 
 
 def word_of(event: Event) -> Word:
-    """Return an event in words; what a machine did is said and kept quiet."""
+    """Return an event in words; what a machine did, or may have done, is said and kept quiet."""
     word = WORDS.get(event.type, Word(event.type, "quiet"))
-    return Word(f"{word.label} by a machine", "quiet") if event.is_machine else word
+    if event.is_machine:
+        return Word(f"{word.label} by a machine", "quiet")
+    return Word(f"{word.label}, unsure by whom", "quiet") if event.verdict == "unsure" else word
+
+
+def why_whose(event: Event) -> str:
+    """Return in a few words why an open or a click is called a person's or a machine's; or ""."""
+    known = REASONS.get(event.machine_reason)
+    return known.short if known else ""
+
+
+def whose(event: Event) -> str:
+    """Return whose an open or a click was and what told it, as a sentence or two; or ""."""
+    if event.verdict is None:
+        return ""
+    known = REASONS.get(event.machine_reason)
+    return " ".join(filter(None, [_WHOSE[event.verdict], known.words if known else ""]))
 
 
 def moments(events: list[Event]) -> list[Moment]:
@@ -50,5 +75,6 @@ def moments(events: list[Event]) -> list[Moment]:
     pks = {event.campaign_id for event in events if event.campaign_id}
     names = dict(Campaign.objects.filter(pk__in=pks).values_list("pk", "name")) if pks else {}
     return [
-        Moment(event, *word_of(event), names.get(event.campaign_id or 0, "")) for event in events
+        Moment(event, *word_of(event), names.get(event.campaign_id or 0, ""), why_whose(event))
+        for event in events
     ]

@@ -26,6 +26,8 @@ FRESH_S = 15
 class Link(NamedTuple):
     url: str
     people: int
+    """At least; `unsure` are those of whom nobody can tell."""
+    unsure: int
     machines: int
 
 
@@ -37,7 +39,7 @@ class Bounce(NamedTuple):
 
 def top_links(campaign: Campaign) -> list[Link]:
     """Return the links most people clicked, at most FRESH_S old; machines are counted apart."""
-    key = f"links:{campaign.pk}"
+    key = f"links-by-whom:{campaign.pk}"
     known: list[Link] | None = cache.get(key)
     if known is None:
         known = _top_links(campaign.pk)
@@ -50,13 +52,20 @@ def _top_links(campaign: int) -> list[Link]:
     # Everybody's unsubscribe link is another: together they are one.
     leaving = When(url__startswith=f"{settings.PUBLIC_URL}/u/", then=Value(UNSUBSCRIBE))
     rows = clicks.order_by().values(link=Case(leaving, default=F("url"), output_field=TextField()))
-    by_machine = Q(is_machine=True)
     counted = rows.annotate(
-        people=Count("message_id", distinct=True, filter=~by_machine | Q(is_machine=None)),
-        machines=Count("message_id", distinct=True, filter=by_machine),
+        people=_messages(Q(is_machine=False)),
+        both=_messages(Q(is_machine=False) | Q(is_machine=None)),
+        machines=_messages(Q(is_machine=True)),
     )
-    best = counted.order_by("-people", "-machines", "link")[:MOST]
-    return [Link(row["link"], row["people"], row["machines"]) for row in best]
+    best = counted.order_by("-people", "-both", "-machines", "link")[:MOST]
+    return [
+        Link(row["link"], row["people"], row["both"] - row["people"], row["machines"])
+        for row in best
+    ]
+
+
+def _messages(of: Q) -> Count:
+    return Count("message_id", distinct=True, filter=of)
 
 
 def bounce_reasons(campaign: Campaign) -> list[Bounce]:

@@ -84,8 +84,8 @@ def _chart(campaign: Campaign) -> dict[str, Any] | None:
     ]
     lines = [
         ("Delivered", "delivered", "--ui-quiet"),
-        ("Opened by people", "opened", "--color-primary-500"),
-        ("Clicked by people", "clicked", "--ui-ok"),
+        ("Opened by people", "person_opened", "--color-primary-500"),
+        ("Clicked by people", "person_clicked", "--ui-ok"),
     ]
     return {
         "type": "line" if len(hours) > 2 else "bar",

@@ -400,15 +400,21 @@ def test_deeds_are_posts(admin_client):
 
 def test_the_report_counts_people_and_machines_apart(admin_client):
     campaign = sent(4)
-    one, two, *_ = Message.objects.filter(campaign=campaign)
-    Message.objects.filter(pk=one.pk).update(opened_at=timezone.now(), clicked_at=timezone.now())
+    now = timezone.now()
+    one, two, three, _ = Message.objects.filter(campaign=campaign)
+    Message.objects.filter(pk=one.pk).update(
+        opened_at=now, person_opened_at=now, clicked_at=now, person_clicked_at=now
+    )
+    Message.objects.filter(pk=three.pk).update(opened_at=now)
     Message.objects.filter(pk=two.pk).update(machine_opened_at=timezone.now())
     counting.rebuild(campaign.pk)
 
     page = " ".join(text(admin_client.get(at(campaign, "change"))).split())
 
-    assert "1 of 4 delivered" in page
-    assert "1 by machines" in page
+    assert "at least 1 of 4 delivered" in page
+    assert "1 unsure" in page
+    assert f"?campaign={campaign.pk}&amp;outcome=unsure_opened" in page
+    assert "· 1 by machines" in page
     assert f"?campaign={campaign.pk}&amp;outcome=opened" in page
 
 

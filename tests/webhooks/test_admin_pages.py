@@ -133,10 +133,12 @@ def test_the_page_of_a_person_loads_their_timeline(admin_client):
 def test_links_are_counted_by_people_and_unsubscribe_links_are_one(settings):
     campaign = make.launched([])
     leave = f"{settings.PUBLIC_URL}/u/"
+    # One of whom it is unsure, beside one who clicked for sure as well.
     for message, url, is_machine in [
         (1, "https://example.com/a", False),
         (1, "https://example.com/a", None),
         (2, "https://example.com/a", False),
+        (7, "https://example.com/a", None),
         (3, "https://example.com/a", True),
         (4, f"{leave}abc/", False),
         (5, f"{leave}def/", False),
@@ -153,8 +155,8 @@ def test_links_are_counted_by_people_and_unsubscribe_links_are_one(settings):
     found = reporting.top_links(campaign)
 
     assert [tuple(link) for link in found] == [
-        ("The unsubscribe link", 3, 0),
-        ("https://example.com/a", 2, 1),
+        ("The unsubscribe link", 3, 0, 0),
+        ("https://example.com/a", 2, 1, 1),
     ]
 
 
@@ -320,3 +322,28 @@ def test_what_nobody_told_stands_above_the_requests(admin_client):
     assert "Accepted, and nothing told" in page
     assert "Quiet" in page
     assert "61" in page
+
+
+# --- People and machines -----------------------------------------------------------------
+
+
+def test_an_event_says_by_whom_it_was_and_what_told_it(admin_client):
+    machine = event("clicked", is_machine=True, machine_reason="many_links", recipient="m@x.test")
+    event("opened", is_machine=None, machine_reason="no_agent", recipient="u@x.test")
+    event("opened", is_machine=False, machine_reason="ordinary", recipient="p@x.test")
+    event("delivered", recipient="d@x.test")
+
+    page = text(admin_client.get(f"/admin/webhooks/event/{machine.pk}/change/"))
+    listed = {
+        whose: text(admin_client.get(f"/admin/webhooks/event/?whose={whose}"))
+        for whose in ("people", "machines", "unsure")
+    }
+    by_reason = text(admin_client.get("/admin/webhooks/event/?machine_reason=no_agent"))
+
+    assert "A machine’s. It followed 3 or more links of one mail within 2 seconds." in page
+    for whose, wanted in (("people", "p@"), ("machines", "m@"), ("unsure", "u@")):
+        shown = {each for each in ("p@", "m@", "u@", "d@") if f"{each}x.test" in listed[whose]}
+        assert shown == {wanted}
+    assert "many links at once" in listed["machines"]
+    assert "Opened, unsure by whom" in by_reason
+    assert "p@x.test" not in by_reason

@@ -271,3 +271,27 @@ def test_these_addresses_have_a_limit_of_their_own(monkeypatch: pytest.MonkeyPat
     assert [each.status for each in answers[:3]] == [200, 200, 200]
     assert int(answers[-1].headers["Retry-After"]) <= 60
     assert api.get("system/status/").status == 200
+
+
+# --- People and machines -----------------------------------------------------------------
+
+
+def test_an_open_says_whose_it_was_and_what_told_it():
+    account = make.account()
+    message = mailed(account)
+    agents = {"machine": "Barracuda Sentinel", "person": "Thunderbird", "unsure": ""}
+    for agent in agents.values():
+        posted(account, sendgrid_event(message, "open", timezone.now(), useragent=agent))
+    posted(account, sendgrid_event(message, "delivered", timezone.now()))
+    apply_all()
+    api = Api()
+
+    told = {verdict: api.get(f"{AT}events/", verdict=verdict).data["results"] for verdict in agents}
+    [delivered] = api.get(f"{AT}events/", type="delivered").data["results"]
+
+    for verdict, reason in (("machine", "agent"), ("person", "ordinary"), ("unsure", "no_agent")):
+        assert [(row["verdict"], row["verdict_reason"]) for row in told[verdict]] == [
+            (verdict, reason)
+        ]
+    assert (delivered["verdict"], delivered["verdict_reason"]) == (None, "")
+    assert api.get(f"{AT}events/", verdict="cat").status == 400

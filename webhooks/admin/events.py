@@ -17,8 +17,9 @@ from emailplatform.formats import ago, badge
 from subscribers.models import Subscriber
 from webhooks import reporting
 from webhooks.admin import overview, why
+from webhooks.admin.filters import WhoseFilter, WhyWhoseFilter
 from webhooks.models import Event
-from webhooks.recounting import WORDS, Moment, moments, word_of
+from webhooks.recounting import WORDS, Moment, moments, whose, why_whose, word_of
 
 MOST_EVENTS = 100
 """Events of a person or a message that a timeline shows, the newest."""
@@ -28,8 +29,8 @@ MOST_EVENTS = 100
 class EventAdmin(ReadOnlyAdmin, PageAdmin):
     keyset = True
     intro = "All that providers told us about messages, and what we saw ourselves. Each once."
-    list_display = ["what", "recipient", "of_account", "detail", "happened"]
-    list_filter = ["type", "standing", "is_machine"]
+    list_display = ["what", "recipient", "of_account", "why_whose", "detail", "happened"]
+    list_filter = ["type", "standing", WhoseFilter, WhyWhoseFilter]
     list_select_related = ["account"]
     empty = Empty(
         "bolt",
@@ -49,6 +50,10 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
     @admin.display(description="Told by")
     def of_account(self, event: Event) -> str:
         return str(event.account or "ourselves")
+
+    @admin.display(description="What tells by whom")
+    def why_whose(self, event: Event) -> str:
+        return why_whose(event)
 
     @admin.display(description="Detail")
     def detail(self, event: Event) -> str:
@@ -88,6 +93,7 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
             event,
             moment=moment,
             message=message,
+            whose=whose(event),
         )
 
     def why(self, request: HttpRequest) -> HttpResponse:

@@ -18,6 +18,7 @@ from emailplatform.errors import DomainError
 from webhooks import explaining
 from webhooks.judging import Facts
 from webhooks.models import Event
+from webhooks.recounting import why_whose
 
 TITLE = "Why did, or didn’t, somebody get it?"
 MOST_CAMPAIGNS = 100
@@ -96,4 +97,4 @@ def _times(steps: list[Step]) -> Iterator[datetime]:
 
 def _detail(event: Event) -> str:
     told_by = f"told by {event.account}" if event.account else "seen by ourselves"
-    return " · ".join(filter(None, [event.reason, event.url, told_by]))
+    return " · ".join(filter(None, [event.reason, why_whose(event), event.url, told_by]))

@@ -23,6 +23,7 @@ from emailplatform.secrets import address_key
 from subscribers.models import Subscriber
 from subscribers.validating import InvalidAddress, clean_address
 from webhooks import configuring, reporting
+from webhooks.classifying import LOOKS
 from webhooks.models import Event, RawRequest
 
 MOST_MAILS = 1000
@@ -53,6 +54,10 @@ class WebhookEventSerializer(serializers.ModelSerializer):
     campaign = serializers.IntegerField(source="campaign_id")
     subscriber = serializers.IntegerField(source="subscriber_id")
     request = serializers.IntegerField(source="request_id")
+    verdict = serializers.CharField(
+        allow_null=True, help_text="Of opens and clicks: person, machine or unsure"
+    )
+    verdict_reason = serializers.CharField(source="machine_reason", help_text="What told it")
 
     class Meta:
         model = Event
@@ -60,8 +65,11 @@ class WebhookEventSerializer(serializers.ModelSerializer):
             *("id", "type", "occurred_at", "received_at", "account", "message", "campaign"),
             *("subscriber", "recipient", "provider_message_id", "standing", "bounce_class"),
             *("reason", "complaint_type", "url", "ip", "country", "user_agent", "device"),
-            *("client", "browser", "os", "is_machine", "request"),
+            *("client", "browser", "os", "is_machine", "verdict", "verdict_reason", "request"),
         ]
+
+
+_VERDICTS = {"person": False, "machine": True, "unsure": None}
 
 
 class WebhookEventFilter(django_filters.FilterSet):
@@ -73,8 +81,14 @@ class WebhookEventFilter(django_filters.FilterSet):
     standing = django_filters.ChoiceFilter(
         choices=[each for each in Event.Standing.choices if each[0]]
     )
+    verdict = django_filters.ChoiceFilter(
+        choices=[(each, each) for each in _VERDICTS], method="of_verdict"
+    )
     since = django_filters.IsoDateTimeFilter("received_at", "gte")
     until = django_filters.IsoDateTimeFilter("received_at", "lt")
+
+    def of_verdict(self, rows: QuerySet[Event], _name: str, value: str) -> QuerySet[Event]:
+        return rows.filter(type__in=LOOKS, is_machine=_VERDICTS[value])
 
     def of_message(self, rows: QuerySet[Event], _name: str, value: str) -> QuerySet[Event]:
         return rows.filter(message_id=message_of(value) or 0)

@@ -43,12 +43,24 @@ _Email = OpenApiParameter("email", str, required=True, description="The whole ad
 
 class EventSerializer(serializers.ModelSerializer):
     account = serializers.CharField(source="account.name", default=None)
+    verdict = serializers.CharField(
+        allow_null=True, help_text="Of opens and clicks: person, machine or unsure"
+    )
+    verdict_reason = serializers.CharField(source="machine_reason", help_text="What told it")
 
     class Meta:
         model = Event
         fields = [
             *("type", "occurred_at", "account", "recipient", "url", "ip", "user_agent"),
-            *("is_machine", "bounce_class", "reason", "complaint_type", "standing"),
+            *(
+                "is_machine",
+                "verdict",
+                "verdict_reason",
+                "bounce_class",
+                "reason",
+                "complaint_type",
+                "standing",
+            ),
             *("country", "device", "client", "browser", "os"),
         ]
 

@@ -164,8 +164,8 @@ MAILING = """
         INSERT INTO delivery_message (
             campaign_id, subscriber_id, email, address_key, stream, mailbox, status, due_at,
             attempts, provider_id, created_at, sent_at, delivered_at, deferred_at, bounced_at,
-            bounce_class, opened_at, machine_opened_at, clicked_at, machine_clicked_at,
-            unsubscribed_at, complained_at
+            bounce_class, opened_at, person_opened_at, machine_opened_at, clicked_at,
+            person_clicked_at, machine_clicked_at, unsubscribed_at, complained_at
         )
         SELECT %(campaign)s, id, email, address_key, 'marketing', mailbox, 'sent', %(launched)s,
             1, (%(accounts)s::bigint[])[1 + (pg_temp.draw(key, 100) * 2)::integer %% 2],
@@ -173,11 +173,10 @@ MAILING = """
             CASE WHEN NOT is_bounced AND pg_temp.draw(key, 101) < 0.02
                 THEN sent.at + interval '30 seconds' END,
             CASE WHEN is_bounced THEN sent.at + interval '4 seconds' END, bounce_class,
-            opened.at,
+            opened.at, opened.at,
             CASE WHEN mailbox = 'apple' AND pg_temp.draw(key, 102) < 0.7
                 THEN delivered.at + interval '9 seconds' END,
-            CASE WHEN is_last AND status = 'unsubscribed' OR pg_temp.draw(key, 103) < 0.17
-                THEN opened.at + interval '4 minutes' * (0.05 + pg_temp.draw(key, 104)) END,
+            clicked.at, clicked.at,
             CASE WHEN mailbox = 'other' AND pg_temp.draw(key, 105) < 0.03
                 THEN delivered.at + interval '2 seconds' END,
             CASE WHEN is_last AND status = 'unsubscribed'
@@ -221,6 +220,11 @@ MAILING = """
         CROSS JOIN LATERAL (
             SELECT CASE WHEN wanted.at < %(now)s THEN wanted.at END AS at
         ) AS opened
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN is_last AND status = 'unsubscribed' OR pg_temp.draw(key, 103) < 0.17
+                THEN opened.at + interval '4 minutes' * (0.05 + pg_temp.draw(key, 104)) END AS at
+            OFFSET 0
+        ) AS clicked
         WHERE is_last OR pg_temp.draw(key, 113) < %(share)s
         RETURNING *
     ), happened AS (
