@@ -114,7 +114,7 @@ def _is_on_list(_expression: Any, value: int, _now: datetime) -> Q:
 
 
 def _has_tag(_expression: Any, value: str, _now: datetime) -> Q:
-    return Q(tags__contains=[value])
+    return Q(tags__contains=[value]) & ~Q(tags=[])  # the second for its index
 
 
 def _is_boolean(expression: Any, value: bool, _now: datetime) -> Q:

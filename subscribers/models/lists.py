@@ -53,7 +53,11 @@ class MailingList(models.Model):
 
 
 class Subscription(models.Model):
-    """A person's standing on one list."""
+    """A person's standing on one list.
+
+    That both are there is checked by a trigger, once per statement: the foreign keys of the
+    database do it row by row, which was a third of what an import costs.
+    """
 
     class Status(models.TextChoices):
         ACTIVE = "active", "Subscribed"
@@ -62,10 +66,18 @@ class Subscription(models.Model):
         UNSUBSCRIBED = "unsubscribed", "Unsubscribed"
 
     subscriber = models.ForeignKey(
-        Subscriber, models.CASCADE, related_name="subscriptions", db_index=False
+        Subscriber,
+        models.CASCADE,
+        related_name="subscriptions",
+        db_index=False,
+        db_constraint=False,
     )
     list = models.ForeignKey(
-        MailingList, models.CASCADE, related_name="subscriptions", db_index=False
+        MailingList,
+        models.CASCADE,
+        related_name="subscriptions",
+        db_index=False,
+        db_constraint=False,
     )
     status = models.CharField(max_length=20, choices=Status, db_default=Status.ACTIVE)
     held_for = models.CharField(max_length=10, choices=Kind, blank=True, db_default="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import GinIndex, HashIndex
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -72,9 +72,11 @@ class Subscriber(models.Model):
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="subscriber_newest"),
-            models.Index(fields=["address_key"], name="subscriber_address_key"),
+            # Half the size of a tree and a third of its cost: keys are as good as random.
+            HashIndex(fields=["address_key"], name="subscriber_key"),
+            # Only of those who have any; who looks for a tag says so.
+            GinIndex(fields=["tags"], name="subscriber_tagged", condition=~Q(tags=[])),
             models.Index(domain_of(), name="subscriber_domain"),
-            GinIndex(fields=["tags"], name="subscriber_tags"),
             models.Index(
                 fields=["status", "-id"],
                 name="subscriber_closed",
