@@ -58,6 +58,7 @@ def _pace() -> Pace:
     return Pace(
         settings.JUDGE_PACE,
         classifying.OPEN_FAST,
+        classifying.CLICK_FAST,
         classifying.BEFORE_DELIVERY,
         classifying.CROWD_WITHIN,
     )

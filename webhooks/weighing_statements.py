@@ -17,7 +17,7 @@ WITH looked AS (
     UNION
     SELECT f.message_id FROM webhooks_fresh f JOIN delivery_message m ON m.id = f.message_id
     WHERE f.standing = '' AND f.type = 'opened' AND f.is_machine IS NOT TRUE AND (
-        m.machine_clicked_at IS NOT NULL OR EXISTS (
+        m.machine_clicked_at IS NOT NULL OR %(pace)s AND EXISTS (
             SELECT 1 FROM webhooks_event d
             WHERE d.message_id = f.message_id AND d.type = 'delivered'
               AND d.occurred_at BETWEEN f.occurred_at - %(open_fast)s
@@ -25,8 +25,14 @@ WITH looked AS (
         ))
     UNION
     SELECT f.message_id FROM webhooks_fresh f JOIN delivery_message m ON m.id = f.message_id
-    WHERE f.standing = '' AND f.type = 'delivered' AND num_nonnulls(
+    WHERE %(pace)s AND f.standing = '' AND f.type = 'delivered' AND num_nonnulls(
         m.opened_at, m.machine_opened_at, m.clicked_at, m.machine_clicked_at) > 0
+      AND EXISTS (
+        SELECT 1 FROM webhooks_event e
+        WHERE e.message_id = f.message_id AND e.type IN ('opened', 'clicked') AND (
+            e.machine_reason IN ('fast', 'too_fast')
+            OR e.occurred_at BETWEEN f.occurred_at - %(before)s AND f.occurred_at + %(click_fast)s
+        ))
     UNION
     SELECT e.message_id FROM webhooks_fresh f JOIN webhooks_event e
         ON e.ip = f.ip AND e.type = 'clicked' AND e.message_id IS NOT NULL
@@ -39,8 +45,9 @@ SELECT message_id FROM looked
 """
 """The messages whose verdicts the new events may change. All of them but no others are judged.
 
-Clicks: bursts, visits, haste. Opens: haste, and visits of a machine that clicked. Deliveries of
-what was looked at before. Others from the address of a new click, that may make a crowd with it.
+Clicks: bursts, visits, haste. Opens: haste, and visits of a machine that clicked. Deliveries at
+the moment of a look, or of what another delivery had called hasty. Others from the address of a new
+click, that may make a crowd with it.
 """
 
 HOLD = """

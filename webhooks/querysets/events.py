@@ -84,6 +84,7 @@ class Pace(NamedTuple):
     pace: bool
     """Whether haste and crowds are looked at."""
     open_fast: timedelta
+    click_fast: timedelta
     before: timedelta
     crowd_within: timedelta
 
