@@ -181,9 +181,12 @@ FROM lane CROSS JOIN LATERAL (
 """
 
 _HEARD = """(COALESCE(
-        m.delivered_at, m.deferred_at, m.bounced_at, m.opened_at, m.machine_opened_at,
-        m.clicked_at, m.machine_clicked_at, m.unsubscribed_at, m.complained_at
-    ) IS NOT NULL)"""
+        m.delivered_at, m.deferred_at, m.opened_at, m.machine_opened_at, m.clicked_at,
+        m.machine_clicked_at, m.unsubscribed_at, m.complained_at
+    ) IS NOT NULL OR (m.bounced_at IS NOT NULL AND NOT EXISTS (
+        -- What was refused before (a bounce as well) says nothing of a later try.
+        SELECT 1 FROM delivery_attempt t WHERE t.message_id = m.id AND t.status = 'failed'
+    )))"""
 
 DOUBT_AGAIN = f"""
 UPDATE delivery_message m
@@ -243,6 +246,13 @@ WITH outcome AS (
     INSERT INTO delivery_attempt (message_id, handoff_id, provider_id, status, error, at)
     SELECT id, %(handoff)s::bigint, provider_id, status, error, %(now)s::timestamptz
     FROM told WHERE status <> 'sent'
+), refused AS (
+    INSERT INTO delivery_refusal (message_id, provider_id, fault, said, at)
+    SELECT t.id, t.provider_id, o.fault, t.error, %(now)s::timestamptz
+    FROM told t JOIN outcome o ON o.id = t.id
+    WHERE t.status = 'failed' AND t.provider_id IN (
+        SELECT id FROM delivery_provideraccount WHERE kind = 'smtp'
+    )
 ), counted AS (
     INSERT INTO delivery_campaignstat (campaign_id, provider_id, mailbox, hour, sent)
     SELECT campaign_id, provider_id, mailbox, date_trunc('hour', %(now)s::timestamptz), count(*)
@@ -253,7 +263,10 @@ WITH outcome AS (
 SELECT count(*) FROM told
 WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 """  # noqa: S608 (a constant)
-"""One statement, so its own transaction, and one that does not wait for the disk."""
+"""One statement, so its own transaction, and one that does not wait for the disk.
+
+A mail server that refuses tells nobody else: it is kept until it is taken for a bounce.
+"""
 
 PREPARE = """
 INSERT INTO delivery_handoff

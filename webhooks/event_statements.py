@@ -260,6 +260,10 @@ WITH found AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT min(e.occurred_at) AS occurred_at FROM webhooks_event e
         WHERE e.message_id = m.id AND e.type NOT IN ({_texts(NO_EVIDENCE)})
+          AND NOT (e.type = 'bounced' AND EXISTS (
+              -- It was refused before, which is a bounce as well: no word of a later try.
+              SELECT 1 FROM delivery_attempt t WHERE t.message_id = m.id AND t.status = 'failed'
+          ))
     ) AS e
     WHERE m.status = 'unknown' AND e.occurred_at IS NOT NULL
     ORDER BY m.id FOR UPDATE OF m SKIP LOCKED

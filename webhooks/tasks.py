@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from webhooks import applying, delivering, doubting, finding, polling
+from webhooks import applying, delivering, doubting, finding, noticing, polling
 
 TICK_S = settings.TICK_S
 BATCH = 4000
@@ -19,6 +19,7 @@ BATCH = 4000
 def apply_events() -> None:
     """Every TICK_S (beat): apply what providers posted, until nothing is due or TICK_S is over."""
     stop_at = time.monotonic() + TICK_S
+    noticing.notice_refusals(BATCH, timezone.now())
     while time.monotonic() < stop_at and applying.apply_pending(BATCH, timezone.now()):
         pass
 

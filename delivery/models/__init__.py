@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from delivery.models.accounts import ProviderAccount
 from delivery.models.alerts import Alert, Notice
-from delivery.models.attempts import Attempt
+from delivery.models.attempts import Attempt, Refusal
 from delivery.models.campaigns import CampaignStat, Expansion
 from delivery.models.dead import DeadLetter
 from delivery.models.health import CircuitChange, ProviderReputation, SenderRefusal
@@ -34,6 +34,7 @@ __all__ = [
     "Notice",
     "ProviderAccount",
     "ProviderReputation",
+    "Refusal",
     "RoutingRule",
     "SenderRefusal",
     "SlaBreach",

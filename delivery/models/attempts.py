@@ -7,6 +7,26 @@ from django.db.models.functions import Now
 
 from delivery.models.accounts import ProviderAccount
 from delivery.models.messages import Handoff, Message
+from delivery.querysets import RefusalQuerySet
+
+
+class Refusal(models.Model):
+    """What a mail server said when it refused a message for good, until it is taken for a bounce.
+
+    Written in the statement that says so, and taken away in the transaction that tells it: nothing
+    is left out and nothing told twice.
+    """
+
+    message_id = models.BigIntegerField()
+    provider_id = models.BigIntegerField()
+    fault = models.CharField(max_length=10)
+    said = models.CharField(max_length=300)
+    at = models.DateTimeField()
+
+    objects = RefusalQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"refusal of message {self.message_id}"
 
 
 class Attempt(models.Model):

@@ -18,6 +18,7 @@ from delivery.querysets.limits import (
 )
 from delivery.querysets.messages import STOPPING, MessageQuerySet
 from delivery.querysets.promises import SlaBreachQuerySet, SlaStatQuerySet, Stuck, Waiting
+from delivery.querysets.refusals import RefusalQuerySet
 from delivery.querysets.rows import Claimed, Outcome
 from delivery.querysets.rules import ENGAGED_FOR, NEW_FOR, NO_STAMP, RoutingRuleQuerySet, Stamp
 from delivery.querysets.stats import CampaignStatQuerySet
@@ -42,6 +43,7 @@ __all__ = [
     "ProviderAccountQuerySet",
     "Quota",
     "QuotaUsed",
+    "RefusalQuerySet",
     "RoutingRuleQuerySet",
     "SlaBreachQuerySet",
     "SlaStatQuerySet",
