@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import transaction
+from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -194,6 +196,46 @@ def test_what_is_unsure_counts_beside_people_not_among_them():
     assert message.person_opened_at is None
     told = totals(message)
     assert (told.opened, told.person_opened, told.unsure_opened) == (1, 0, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_with_halves_of_a_burst_find_it_together():
+    message = mailed()
+    first = [click(message, 100, "/a"), click(message, 101, "/b")]
+    last = click(message, 102, "/c")
+
+    def apply_in_a_thread() -> None:
+        try:
+            apply(Message.objects.get(pk=message.pk), last)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as other:
+        with transaction.atomic():
+            apply(message, *first)
+            waiting = other.submit(apply_in_a_thread)
+            wait_for_a_lock()
+        waiting.result()
+
+    message.refresh_from_db()
+    assert reasons(message) == ["many_links"] * 3
+    assert message.clicked_at is None
+    assert counting.rebuild(message.campaign_id) == {}
+
+
+def wait_for_a_lock() -> None:
+    """Return once somebody waits for a row of ours."""
+    until = monotonic() + 20
+    with connection.cursor() as cursor:
+        while monotonic() < until:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND database ="
+                " (SELECT oid FROM pg_database WHERE datname = current_database())"
+                " OR NOT granted AND locktype = 'transactionid'"
+            )
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("Nobody waits.")
 
 
 # --- In any order ------------------------------------------------------------------------
