@@ -17,6 +17,7 @@ from webhooks.models import Event, RawRequest
 
 WEB_WORKERS, WEB_THREADS = 2, 4
 CONNECTIONS = 32
+AT_ONCE = 1000
 RATE = 1000
 """Posts per second of the budget: p99 of the answer within 50 ms."""
 
@@ -56,11 +57,54 @@ def measure_posts(
     calm = _load(processes, folder, {**plan, "posts": posts, "rate": RATE})
     reached = f"at {calm['posts'] / calm['seconds']:,.0f} posts/s; p50 {calm['p50']:.1f}"
     table.add("webhook_ack_p99_ms", calm["p99"], "ms", f"{reached}, worst {calm['worst']:.0f}")
-    many = _load(processes, folder, {**plan, "posts": posts // 50, "events": 100})
-    rate = many["posts"] / many["seconds"]
-    note = f"100 events each, {rate * 100:,.0f} events/s; p99 {many['p99']:.0f} ms"
-    table.add("webhook_posts_per_s_of_100", rate, "posts/s", note)
+    for events in (100, 1000):
+        many = _load(processes, folder, {**plan, "posts": 2 * posts // events, "events": events})
+        rate = many["posts"] / many["seconds"]
+        words = f"{rate * events:,.0f} events/s; p50 {many['p50']:.0f}, p99 {many['p99']:.0f} ms"
+        table.add(
+            f"webhook_posts_per_s_of_{events}", rate, "posts/s", f"{events} events each, {words}"
+        )
+    at_once = _load(processes, folder, {**plan, "posts": AT_ONCE, "connections": AT_ONCE})
+    words = (
+        f"p50 {at_once['p50']:.0f}, p99 {at_once['p99']:.0f} ms, each on a connection of its own"
+    )
+    table.add("webhook_1000_at_once_s", at_once["worst"] / 1000, "s", f"until the last; {words}")
     processes.stop("web")
+
+
+def measure_end_to_end(
+    processes: Processes, table: Table, folder: Path, campaign: Campaign, posts: int
+) -> None:
+    """Post hundreds of events while one process applies them: all of it on the same cores."""
+    account, keys = _listening(campaign)
+    port = start_web(processes)
+    processes.start("applier", [*MODULE, "tests.bench.worker", "apply"])
+    processes.line("applier", "ready")
+    ids = Message.objects.filter(campaign=campaign).order_by("pk").values_list("pk", flat=True)
+    plan = {
+        "port": port,
+        "path": f"/api/webhooks/email/sendgrid/{account.webhook_token}",
+        "private_key": keys["private_key"],
+        "messages": [token_of(pk) for pk in ids],
+        "connections": 8,
+        "rate": 0,
+        "events": 100,
+        "posts": posts,
+    }
+    before = Event.objects.count()
+    loaded = _load(processes, folder, plan)
+    _await_applied()
+    # From the first post: what the load took, and what was left to apply when it ended.
+    seconds = time.time() - loaded["began"]
+    events = Event.objects.count() - before
+    for name in ("applier", "web"):
+        processes.stop(name)
+    if events != posts * 100:
+        raise Failed(f"Of {posts * 100} events {events} were applied.")
+    note = f"{events:,} signed events in {posts:,} posts: verified, stored, applied"
+    table.add(
+        "events_end_to_end_per_s", events / seconds, "events/s", f"{note}; Node pipeline 3,342"
+    )
 
 
 def measure_applying(processes: Processes, table: Table) -> None:
@@ -69,11 +113,7 @@ def measure_applying(processes: Processes, table: Table) -> None:
     before, requests = Event.objects.count(), waiting.count()
     processes.start("applier", [*MODULE, "tests.bench.worker", "apply"])
     processes.line("applier", "ready")
-    deadline = time.monotonic() + 2 * PATIENCE_S
-    while waiting.exists():
-        if time.monotonic() > deadline:
-            raise Failed(f"{waiting.count()} webhooks are still waiting.")
-        time.sleep(0.05)
+    _await_applied()
     done = processes.stop_and_report("applier")
     events = Event.objects.count() - before
     note = f"{events:,} events of {requests:,} posts, one process, worker CPU"
@@ -81,6 +121,15 @@ def measure_applying(processes: Processes, table: Table) -> None:
     table.add("apply_worker_cpu_us", done["cpu_s"] / events * 1e6, "µs/event", "budget 100")
     table.add("apply_wall_us", done["busy_s"] / events * 1e6, "µs/event", "by the clock")
     table.add("applier_peak_mb", done["peak_mb"], "MB", "resident")
+
+
+def _await_applied() -> None:
+    waiting = RawRequest.objects.filter(status=RawRequest.Status.PENDING)
+    deadline = time.monotonic() + 2 * PATIENCE_S
+    while waiting.exists():
+        if time.monotonic() > deadline:
+            raise Failed(f"{waiting.count()} webhooks are still waiting.")
+        time.sleep(0.05)
 
 
 def _listening(campaign: Campaign) -> tuple[ProviderAccount, dict[str, str]]:

@@ -43,7 +43,7 @@ class Load:
 
     async def run(self, port: int, connections: int) -> dict[str, Any]:
         """Post everything; return the figures."""
-        self.started = time.perf_counter()
+        self.started, began = time.perf_counter(), time.time()
         async with asyncio.timeout(DEADLINE_S):
             await asyncio.gather(*(self._connection(port) for _ in range(connections)))
         seconds = time.perf_counter() - self.started
@@ -51,6 +51,7 @@ class Load:
         return {
             "posts": len(took),
             "seconds": seconds,
+            "began": began,
             "statuses": self.statuses,
             **{f"p{share}": took[len(took) * share // 100] * 1000 for share in (50, 99)},
             "worst": took[-1] * 1000,

@@ -68,6 +68,7 @@ def _send(
         say("Hearing …")
         hearing.measure_posts(processes, table, folder, campaign, sizes.posts)
         hearing.measure_applying(processes, table)
+        hearing.measure_end_to_end(processes, table, folder, campaign, sizes.posts // 40)
     if "sandbox" in wanted:
         say("Sending through the sandbox, and hearing …")
         few = people.first_people("Few", everybody, sizes.sandbox)
