@@ -36,6 +36,7 @@ class CampaignSerializer(Strict, serializers.ModelSerializer):
             "segments",
             "excluded_lists",
             "excluded_segments",
+            "tracking",
             "track_opens",
             "track_clicks",
             "send_at",

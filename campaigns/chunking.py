@@ -10,12 +10,14 @@ The law: for any template and person, `join(values(context))` is what an ordinar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 from jinja2 import Template, nodes
+from markupsafe import escape
 
 from campaigns.bounding import MAX_TEXT, BoundedContext, BoundExceeded
 from campaigns.explaining import COMPILE_ERRORS, RENDER_ERRORS, TemplateProblem, problem_of
@@ -34,6 +36,10 @@ UNMAILABLE = re.compile(r"[\x00\ud800-\udfff]")
 SILENT = (nodes.Assign, nodes.AssignBlock, nodes.Macro)
 """Nodes that print nothing, and which later nodes may need."""
 STATEFUL = (*SILENT, nodes.CallBlock, nodes.NSRef)
+
+
+SHARED = "TRACKING"
+"""A variable that stands in many places and is one value: the links of a mail begin with it."""
 
 
 def mailable(text: str) -> str:
@@ -67,14 +73,17 @@ class Rules:
 class Chunked:
     """One part of a mail, ready to render for any number of people in any number of threads.
 
-    `static` has one text more than there are values: the first comes before the first value.
-    `names` are the variables of a person that it uses.
+    `static` has one text more than there are gaps: the first comes before the first gap.
+    `order` says which value stands in each gap. `names` are the variables of a person it uses.
     """
 
     static: tuple[str, ...]
     names: frozenset[str]
     rules: Rules = field(repr=False)
     template: Template = field(repr=False)
+    order: tuple[int, ...]
+    shared: int = 0
+    """In how many gaps the variable SHARED stands alone: together they are one value, the last."""
 
     @cached_property
     def size(self) -> int:
@@ -85,14 +94,16 @@ class Chunked:
         """Return the text of each dynamic chunk for one person. Raises TemplateProblem."""
         if len(self.static) == 1:
             return ()
+        last = (str(escape(context[SHARED])),) if self.shared else ()
+        taken = sum(map(self.rules.measure, last)) * self.shared
         try:
-            values = self._values(given(context, self.names))
+            values = self._values(given(context, self.names), taken)
         except RENDER_ERRORS as error:
             raise self.rules.problem(error, self.template) from error
-        return values
+        return values + last
 
-    def _values(self, person: dict[str, Any]) -> tuple[str, ...]:
-        measure, room = self.rules.measure, self.rules.limit - self.size
+    def _values(self, person: dict[str, Any], taken: int) -> tuple[str, ...]:
+        measure, room = self.rules.measure, self.rules.limit - self.size - taken
         values: list[str] = []
         pieces: list[str] = []
         for piece in run(self.template, person):
@@ -111,9 +122,10 @@ class Chunked:
 
     def join(self, values: Collection[str]) -> str:
         """Return the whole part, filled with `values`."""
+        given = tuple(values)
         texts = [self.static[0]]
-        for value, text in zip(values, self.static[1:], strict=True):
-            texts += (value, text)
+        for index, text in zip(self.order, self.static[1:], strict=True):
+            texts += (given[index], text)
         return "".join(texts)
 
     def render(self, context: Mapping[str, Any]) -> str:
@@ -163,11 +175,19 @@ def chunk(
         tree = environment.parse(source)
         used = frozenset({name.name for name in tree.find_all(nodes.Name)} & set(names))
         cutter = _Cutter(environment, frozen, rules)
-        static, body = cutter.cut(tree)
+        static, gaps, body = cutter.cut(tree)
         template = cutter.compiled(body)
     except COMPILE_ERRORS as error:
         raise rules.problem(error) from error
-    return Chunked(static, used, rules, template)
+    order, shared = _numbered(gaps)
+    return Chunked(static, used, rules, template, order, shared)
+
+
+def _numbered(gaps: Sequence[bool]) -> tuple[tuple[int, ...], int]:
+    """Return the value of each gap, and how many are SHARED; True in `gaps` marks those."""
+    shared = sum(gaps)
+    last, own = len(gaps) - shared, count()
+    return tuple(last if is_shared else next(own) for is_shared in gaps), shared
 
 
 Item = str | nodes.Node
@@ -190,27 +210,34 @@ class _Cutter:
         named = dict(self.environment.make_globals(dict(self.constants)))
         return Template.from_code(self.environment, code, named)
 
-    def cut(self, tree: nodes.Template) -> tuple[tuple[str, ...], list[nodes.Node]]:
-        """Return the static texts and the nodes which yield the values between them."""
-        items = _guarded(_merged(self._folded(list(_items(tree)), names_set(tree))))
+    def cut(self, tree: nodes.Template) -> tuple[tuple[str, ...], list[bool], list[nodes.Node]]:
+        """Return the static texts, the gaps between them, and the nodes which yield their values.
+
+        A gap is True where SHARED stands alone: nothing is rendered for it.
+        """
+        stored = names_set(tree)
+        items = _guarded(_merged(self._folded(list(_items(tree)), stored)))
         static, is_open = [""], False
+        gaps: list[bool] = []
         body: list[nodes.Node] = []
-        for item in items:
+        for item in (*items, ""):
+            is_shared = _is_shared(item) and SHARED not in stored
+            if is_open and (is_shared or isinstance(item, str)):
+                body.append(boundary())
+                static.append("")
+                gaps.append(False)
+                is_open = False
             if isinstance(item, str):
-                if is_open:
-                    body.append(boundary())
-                    static.append("")
-                    is_open = False
                 static[-1] += self.rules.clean(item)
+            elif is_shared:
+                static.append("")
+                gaps.append(True)
             else:
                 body.append(item)
                 is_open = is_open or not isinstance(item, SILENT)
-        if is_open:
-            body.append(boundary())
-            static.append("")
         if sum(map(self.rules.measure, static)) > self.rules.limit:
             raise self.rules.too_long()
-        return tuple(static), body
+        return tuple(static), gaps, body
 
     def _folded(self, items: list[Item], stored: set[str]) -> list[Item]:
         """Return `items` with the text of those which are the same for everybody."""
@@ -260,6 +287,14 @@ class _Cutter:
             return False
         known = set(self.constants) | set(self.environment.globals) | own | {"loop"}
         return loads - stored <= known and not loads & stored
+
+
+def _is_shared(item: Item) -> bool:
+    """Say whether `item` is {{ TRACKING }}, and nothing else."""
+    if not isinstance(item, nodes.Output) or len(item.nodes) != 1:
+        return False
+    [node] = item.nodes
+    return isinstance(node, nodes.Name) and node.name == SHARED
 
 
 def _items(tree: nodes.Template) -> Iterator[Item]:

@@ -15,6 +15,7 @@ _COPIED = (
     "from_name",
     "from_email",
     "reply_to",
+    "tracking",
     "track_opens",
     "track_clicks",
 )

@@ -12,7 +12,7 @@ from typing import Literal, cast
 from django.db import transaction
 
 from campaigns import personalising, rendering, targeting
-from campaigns.models import Campaign, Content, Template
+from campaigns.models import Campaign, Content, Link, Template
 from emailplatform.errors import DomainError, InvalidInput
 
 
@@ -178,4 +178,14 @@ def _freeze(campaign: Campaign, now: datetime) -> None:
             "names": personalising.known_names(),
             "frozen_at": now,
         },
+    )
+    number_links(campaign, source)
+
+
+def number_links(campaign: Campaign, source: rendering.Source) -> None:
+    """Freeze where the links of a campaign lead: each address has a number from now on."""
+    Link.objects.filter(campaign=campaign).delete()
+    Link.objects.bulk_create(
+        Link(campaign=campaign, number=number, url=link.address, is_personal=link.is_personal)
+        for number, link in enumerate(rendering.links_of(source), start=1)
     )

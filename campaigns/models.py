@@ -57,6 +57,20 @@ class Template(models.Model):
         return self.name
 
 
+class TrackedBy(models.TextChoices):
+    """Who notices that a mail is opened and its links are clicked, and whether it says by whom."""
+
+    FULL = "full", "By us, for each person"
+    ANONYMOUS = "anonymous", "By us, as totals only: nobody can see who"
+    PROVIDER = "provider", "By the provider that carries the mail, in its own way"
+    NONE = "none", "Not at all"
+
+    @property
+    def is_own(self) -> bool:
+        """Links and pixel lead to us, so the provider is told to count nothing."""
+        return self in {TrackedBy.FULL, TrackedBy.ANONYMOUS}
+
+
 class Campaign(StatefulModel):
     """One mailing."""
 
@@ -94,8 +108,19 @@ class Campaign(StatefulModel):
     segments = models.ManyToManyField(Segment, blank=True, related_name="campaigns")
     excluded_lists = models.ManyToManyField(MailingList, blank=True, related_name="+")
     excluded_segments = models.ManyToManyField(Segment, blank=True, related_name="+")
-    track_opens = models.BooleanField(default=True)
-    track_clicks = models.BooleanField(default=True)
+    tracking = models.CharField(
+        "counted",
+        max_length=10,
+        choices=TrackedBy,
+        default=TrackedBy.FULL,
+        help_text="Who counts opens and clicks, and whether people can be told apart.",
+    )
+    track_opens = models.BooleanField(
+        "count opens", default=True, help_text="If anything is counted at all (`tracking`)."
+    )
+    track_clicks = models.BooleanField(
+        "count clicks", default=True, help_text="If anything is counted at all (`tracking`)."
+    )
     send_at = models.DateTimeField(null=True, blank=True)
     audience = models.JSONField(default=dict, editable=False)
     """Frozen at launch by `targeting.frozen`: lists, segment rules, exclusions, until when."""
@@ -196,6 +221,24 @@ class Content(models.Model):
     def as_source(self) -> dict[str, Any]:
         """Return the arguments of `rendering.Source`."""
         return _source(self)
+
+
+class Link(models.Model):
+    """An address in a campaign's mail, as it was at launch: where its number leads."""
+
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="links", db_index=False)
+    number = models.PositiveSmallIntegerField()
+    url = models.TextField()
+    """As written. With Jinja tags each person's mail carries its own address, sealed."""
+    is_personal = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "number"], name="link_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.url
 
 
 class TemplateVersion(models.Model):

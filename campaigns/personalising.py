@@ -21,6 +21,8 @@ PERSON_NAMES = (
     "time_zone",
     "attributes",
     "unsubscribe_url",
+    "preferences_url",
+    "view_url",
 )
 """Variables every person has. Attributes come on top, bare and as `attributes.name`."""
 
@@ -73,8 +75,35 @@ def unsubscribe_url(message: int) -> str:
     return f"{settings.PUBLIC_URL}/u/{secrets.sign('unsubscribe', message)}/"
 
 
-def context_of(person: Person, url: str) -> Mapping[str, Any]:
-    """Return a person's variables. Attributes never hide the usual ones."""
+def preferences_url(message: int) -> str:
+    """Return the address of the page where a message's person says what they want to get."""
+    return f"{settings.PUBLIC_URL}/p/{secrets.sign('preferences', message)}/"
+
+
+def view_url(message: int) -> str:
+    """Return the address at which a message is shown in a browser."""
+    return f"{settings.PUBLIC_URL}/v/{secrets.sign('view', message)}/"
+
+
+def links_of(message: int) -> dict[str, str]:
+    """Return the variables of a message's own pages; their tokens carry no address."""
+    return {
+        "unsubscribe_url": unsubscribe_url(message),
+        "preferences_url": preferences_url(message),
+        "view_url": view_url(message),
+    }
+
+
+def tracking_url(base: str, message: int, campaign: int) -> str:
+    """Return what a message's counted links begin with; its token carries no address.
+
+    `base` is the tracking host's, without a slash. Message 0: counted, and nobody knows of whom.
+    """
+    return f"{base}/c/{secrets.sign('click', message, campaign)}"
+
+
+def context_of(person: Person, message: int) -> Mapping[str, Any]:
+    """Return the variables of a person and a message. Attributes never hide the usual ones."""
     return {
         **person.attributes,
         "email": person.email,
@@ -85,5 +114,5 @@ def context_of(person: Person, url: str) -> Mapping[str, Any]:
         "country": person.country,
         "time_zone": person.time_zone,
         "attributes": person.attributes,
-        "unsubscribe_url": url,
+        **links_of(message),
     }

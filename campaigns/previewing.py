@@ -33,9 +33,9 @@ def preview(
     names = [*personalising.known_names(), *variables]
     constants = personalising.constants_of(campaign)
     compiled = rendering.compile_source(source, names=names, constants=constants)
-    url = personalising.unsubscribe_url(personalising.TEST_MESSAGE)
     named = {name: f"[{name.replace('_', ' ')}]" for name in variables}
-    return compiled.render({**named, **personalising.context_of(person or sample(), url)})
+    context = personalising.context_of(person or sample(), personalising.TEST_MESSAGE)
+    return compiled.render({**named, **context})
 
 
 def sample() -> Subscriber:

@@ -19,20 +19,33 @@ from campaigns.bounding import MAX_SOURCE
 from campaigns.checking import tree_problems
 from campaigns.chunking import Chunked, Rules, chunk
 from campaigns.explaining import COMPILE_ERRORS, TemplateProblem, problem_of
+from campaigns.linking import (
+    TRACKING,
+    Link,
+    Tracking,
+    links_in,
+    sealing_filter,
+    tracked,
+    tracked_mail,
+)
 from campaigns.mjml import html_of
 from campaigns.preheading import split_preview, with_preheader
 from campaigns.sandboxing import BoundedEnvironment
 from campaigns.texting import text_of
 
 __all__ = [
+    "TRACKING",
     "Chunked",
     "Compiled",
     "Rendered",
     "Source",
     "TemplateProblem",
+    "Tracking",
     "compile_source",
     "has_unsubscribe_link",
+    "links_of",
     "problems",
+    "tracked_mail",
 ]
 
 UNSUBSCRIBE_NAME = "unsubscribe_url"
@@ -41,6 +54,9 @@ SUBJECT_BYTES = 998
 
 HTML = BoundedEnvironment(autoescape=True)
 PLAIN = BoundedEnvironment(autoescape=False)
+TRACKED = BoundedEnvironment(autoescape=True)
+"""Knows one filter more, which authors cannot use: it makes links of addresses."""
+TRACKED.filters["tracked"] = sealing_filter
 
 
 @dataclass(frozen=True)
@@ -106,12 +122,18 @@ DERIVED_TEXT = Rules("text", has_lines=False)
 
 
 def compile_source(
-    source: Source, *, names: Collection[str], constants: Mapping[str, Any]
+    source: Source,
+    *,
+    names: Collection[str],
+    constants: Mapping[str, Any],
+    tracking: Tracking | None = None,
 ) -> Compiled:
     """Return `source`, compiled for people who bring `names`. Raises the first TemplateProblem.
 
     `names` are variables of a person; an attribute is known as `attributes.plan` and as `plan`.
     They hide constants of the same name. What depends on `constants` alone is rendered here.
+    With `tracking` the HTML counts, and each person brings TRACKING as well. Its text does not:
+    there people see an address as it is.
     """
     for problem in _source_problems(source, names, constants):
         raise problem
@@ -121,9 +143,13 @@ def compile_source(
     body_rules = MJML_BODY if source.format == "mjml" else HTML_BODY
     is_written = bool(source.text.strip())
     text = source.text if is_written else text_of(body, PLAIN)
+    if tracking:
+        html = tracked(html, tracking, TRACKED)
     return Compiled(
         subject=chunk(PLAIN, source.subject.strip(), bare, constants, SUBJECT),
-        html=chunk(HTML, html, bare, constants, body_rules),
+        html=chunk(TRACKED, html, bare | {TRACKING}, constants, body_rules)
+        if tracking
+        else chunk(HTML, html, bare, constants, body_rules),
         text=chunk(PLAIN, text, bare, constants, TEXT if is_written else DERIVED_TEXT),
     )
 
@@ -139,6 +165,11 @@ def problems(
         except TemplateProblem as problem:
             found.append(problem)
     return found
+
+
+def links_of(source: Source) -> list[Link]:
+    """Return the addresses in the body that can be counted, in order. Raises TemplateProblem."""
+    return links_in(_body(source)[0], TRACKED)
 
 
 def has_unsubscribe_link(mail: Compiled | Source) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns.models import Template
+from campaigns.models import Template, TrackedBy
 from campaigns.rendering import TemplateProblem, header_text
 from campaigns.versioning import version_of
 from delivery import attaching, mailing, ruling
@@ -68,6 +68,7 @@ class Wish:
     stream: str = ""
     send_at: datetime | None = None
     expires_at: datetime | None = None
+    tracking: str = TrackedBy.FULL
     track_opens: bool = False
     track_clicks: bool = False
 
@@ -103,6 +104,7 @@ def prepare(wish: Wish, api_key: ApiKey | None, now: datetime) -> Prepared:
         headers=wish.headers,
         tags=list(wish.tags),
         metadata=wish.metadata,
+        tracking=wish.tracking,
         track_opens=wish.track_opens,
         track_clicks=wish.track_clicks,
     )

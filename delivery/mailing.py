@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 
 from campaigns import personalising, rendering
-from campaigns.models import TemplateVersion
-from delivery.composing import Composed, unmade
+from campaigns.models import TemplateVersion, TrackedBy
+from delivery.composing import Composed, is_provider_to_count, unmade
 from delivery.models import Mail, Stream, token_of
 from delivery.providers.mail import Address, Attachment, Batch, Recipient, Skeleton
 from delivery.querysets import STOPPING, Claimed
+from delivery.tracking import tracking_base
 from emailplatform.secrets import address_key
 from subscribers.models import Suppression
 
@@ -25,6 +27,7 @@ def compose(person: Claimed) -> Composed:
         rendered = render(mail, person.email)
     except rendering.TemplateProblem as problem:
         return Composed(_batch(mail, rendering.Rendered("", "", ""), []), [unmade(person, problem)])
+    rendered = _counted(mail, rendered)
     stopped = _stopped(mail)
     recipient = Recipient(
         message_id=token_of(person.id),
@@ -36,6 +39,21 @@ def compose(person: Claimed) -> Composed:
         bcc=_addresses(mail.people("bcc"), stopped),
     )
     return Composed(_batch(mail, rendered, [recipient]), [])
+
+
+def _counted(mail: Mail, rendered: rendering.Rendered) -> rendering.Rendered:
+    """Return the mail with our own pixel and links, as far as its sender wants them."""
+    if mail.tracking != TrackedBy.FULL or not (mail.track_opens or mail.track_clicks):
+        return rendered
+    tracking = rendering.Tracking(
+        numbers={},
+        opens=mail.track_opens,
+        clicks=mail.track_clicks,
+        has_trap=settings.TRACKING_HIDDEN_LINK,
+    )
+    base = personalising.tracking_url(tracking_base(mail.from_email), mail.message_id, 0)
+    html = rendering.tracked_mail(rendered.html, tracking, base) if rendered.html else ""
+    return replace(rendered, html=html)
 
 
 def render(mail: Mail, email: str) -> rendering.Rendered:
@@ -60,9 +78,7 @@ def context_of(mail: Mail, email: str) -> Mapping[str, Any]:
         "attributes": {},
         **mail.context,
         "email": email,
-        "unsubscribe_url": personalising.unsubscribe_url(
-            mail.message_id or personalising.TEST_MESSAGE
-        ),
+        **personalising.links_of(mail.message_id or personalising.TEST_MESSAGE),
     }
 
 
@@ -84,8 +100,8 @@ def _batch(mail: Mail, rendered: rendering.Rendered, recipients: list[Recipient]
             for each in mail.attachments.all()
         ],
         is_transactional=mail.message.stream != Stream.MARKETING,
-        track_opens=mail.track_opens,
-        track_clicks=mail.track_clicks,
+        track_opens=is_provider_to_count(mail) and mail.track_opens,
+        track_clicks=is_provider_to_count(mail) and mail.track_clicks,
     )
 
 

@@ -30,7 +30,7 @@ def send_test(
 
     Raises TemplateProblem, NoProvider, or NotAccepted. Nothing is counted or tracked.
     """
-    compiled = composing.compiled_of(campaign)
+    compiled = composing.compiled_of(campaign, is_counted=False)
     recipient = composing.recipient_of(compiled, person, personalising.TEST_MESSAGE)
     sender = routing.domain_of(campaign.from_email)
     route = routing.choose(Lane(Stream.MARKETING, Mailbox.OTHER, campaign.pk), now, sender)

@@ -100,6 +100,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "emailplatform.headers.Headers",
+    "webhooks.middleware.LinksOfMails",
     "django.middleware.security.SecurityMiddleware",
     "webhooks.middleware.StraightToWebhooks",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -262,6 +263,7 @@ WEBHOOK_WINDOWS = {
 """How old a signed webhook may be, in minutes; older ones are stored and applied as late."""
 SILENCE_AFTER_H = env.whole("SILENCE_AFTER_H", 6)
 """Hours after which an accepted message should have been reported on."""
+TRACKING_HIDDEN_LINK = env.flag("TRACKING_HIDDEN_LINK", default=True)
 GEOIP_FILE = env.text("GEOIP_FILE", "")
 """A country or city database in MaxMind's format: where somebody opened or clicked."""
 MACHINE_NETWORKS_FILE = env.text("MACHINE_NETWORKS_FILE", "")
@@ -322,6 +324,7 @@ SPECTACULAR_SETTINGS = {
         "PersonStatus": "subscribers.models.Subscriber.Status",
         "SubscriptionStatus": "subscribers.models.Subscription.Status",
         "ImportStatus": "subscribers.models.Import.Status",
+        "TrackedBy": "campaigns.models.TrackedBy",
         "CampaignStatus": "campaigns.models.Campaign.Status",
         "MessageStatus": "delivery.models.Message.Status",
         "HandoffStatus": "delivery.models.Handoff.Status",

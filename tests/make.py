@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from campaigns import personalising
+from campaigns import launching, personalising
 from campaigns.models import Campaign, Content, Template
 from delivery.models import Handoff, Mail, Message, ProviderAccount
 from emailplatform.models import ApiKey
@@ -90,6 +90,7 @@ def launched(lists: list[MailingList] | None = None, **fields: Any) -> Campaign:
         names=personalising.known_names(),
         constants=personalising.constants_of(row),
     )
+    launching.number_links(row, launching.source_of(row))
     row.audience = {"lists": [each.pk for each in lists or []]}
     row.status = Campaign.Status.SENDING
     row.launched_at = timezone.now() - timedelta(minutes=1)

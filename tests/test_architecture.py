@@ -42,6 +42,7 @@ OPEN = {
     "/api/webhooks/email/x": "providers sign what they post",
     "/api/webhooks/email/x/x": "providers sign what they post",
     "/u/x/": "recipients have a signed link",
+    "/v/x/": "recipients have a signed link",
     "/api/": "says that there is nothing",
 }
 _SAMPLES = {"email": "a@example.com"}

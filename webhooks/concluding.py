@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from django.db import transaction
 
-from delivery import counting
+from campaigns.linking import is_own
+from delivery import counting, tracking
 from delivery.models import ProviderAccount, message_of
 from delivery.providers.base import Event as Heard
 from delivery.providers.base import EventType
@@ -21,7 +22,7 @@ from subscribers.models import Suppression
 from subscribers.validating import InvalidAddress, clean_address
 from webhooks import classifying, leaving, looking, weighing
 from webhooks.looking import Look
-from webhooks.marks import COMPLAINTS
+from webhooks.marks import COMPLAINTS, OWN_PAGE
 from webhooks.models import Event
 from webhooks.querysets import Arrival, Consequence, CopyEnded, Taken
 
@@ -44,13 +45,14 @@ def arrival(event: Heard, account: int | None, request: int | None, may_wait: bo
     """Return the row of an event; what has a limit in the table is clipped."""
     is_look = event.type in _LOOKS
     agent = event.user_agent[:500]
-    verdict = classifying.judge_alone(event.type, agent, event.ip, event.is_machine, event.reason)
+    kind = _type_of(event)
+    verdict = classifying.judge_alone(kind, agent, event.ip, event.is_machine, event.reason)
     return Arrival(
         request,
         may_wait,
         account,
         event.dedupe_key,
-        event.type,
+        kind,
         event.occurred_at,
         message_of(event.message_id) or None,
         event.recipient[:320],
@@ -70,6 +72,16 @@ def arrival(event: Heard, account: int | None, request: int | None, may_wait: bo
     )
 
 
+def _type_of(event: Heard) -> str:
+    """Return the type; who follows the unsubscribe link is not interested in what a mail says.
+
+    Nor counts a link of ours that a provider has wrapped once more: we see that click ourselves.
+    """
+    is_click = event.type == EventType.CLICKED
+    is_ours = is_click and (is_own(event.url) or tracking.is_counted_link(event.url))
+    return OWN_PAGE if is_ours else event.type
+
+
 def apply_own(event: Heard, now: datetime) -> None:
     """Apply an event that we saw ourselves, in the caller's transaction."""
     apply_events([arrival(event, account=None, request=None, may_wait=False)], now)
@@ -80,6 +92,7 @@ def apply_events(arrivals: Iterable[Arrival], now: datetime) -> Applied:
 
     Only what is new has an effect. Counters come last: their rows are everybody's.
     """
+    tracking.hosts()
     Event.objects.arrive(arrivals)
     held = Event.objects.hold_back()
     unmatched: dict[str, dict[int, int]] = {}

@@ -30,6 +30,12 @@ WORST_FIRST = (BounceClass.HARD, BounceClass.BLOCK, BounceClass.SOFT, BounceClas
 HIDDEN_LINK = "hidden link"
 """The `reason` of a click on the link that no person sees: whoever follows it is a machine."""
 
+ASKED_BY_HEAD = "asked by HEAD"
+"""The `reason` of an open or click in which only the headers were wanted: no browser does that."""
+
+OWN_PAGE = "visited"
+"""The type of a click, told by a provider, on a page of ours: stored, and no interest in a mail."""
+
 MARKS: Mapping[str, str] = MappingProxyType(
     {
         "delivered_at": (

@@ -17,11 +17,13 @@ from emailplatform.states import StatefulModel
 from webhooks import believing
 from webhooks.outgoing_models import Delivery, DeliveryTry, Endpoint, Horizon
 from webhooks.querysets import (
+    AnonymousCountQuerySet,
     EventQuerySet,
     LogPositionQuerySet,
     MailboxPositionQuerySet,
     QueueIdQuerySet,
     RawRequestQuerySet,
+    SightingQuerySet,
     SilenceQuerySet,
     WebhookCountQuerySet,
 )
@@ -213,6 +215,62 @@ class Event(models.Model):
         request = RawRequest.objects.filter(pk=self.request_id or 0).first()
         events = request.read()[0] if request else []
         return next((each.raw for each in events if each.dedupe_key == self.dedupe_key), {})
+
+
+class Sighting(models.Model):
+    """Somebody opened a mail or followed a link of ours: noted in one INSERT, an event soon after.
+
+    Rows live for seconds: `crediting` turns them into events and takes them away.
+    """
+
+    message_id = models.BigIntegerField(null=True)
+    """NULL: of a campaign that counts without telling people apart."""
+    campaign_id = models.BigIntegerField(null=True)
+    number = models.SmallIntegerField(null=True)
+    """Of the link; NULL: the pixel."""
+    url = models.TextField(db_default="")
+    """Where a link led that carries its address."""
+    ip = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=500, db_default="")
+    device = models.CharField(max_length=10, db_default="")
+    is_machine = models.BooleanField(null=True)
+    """As the request itself tells: of a named message it is judged later, with what is around."""
+    reason = models.CharField(max_length=50, db_default="")
+    seen_at = models.DateTimeField(db_default=Now())
+
+    objects = SightingQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"sighting {self.pk}"
+
+
+class AnonymousCount(models.Model):
+    """How often the mails of a campaign were opened in one hour, or a link in them was followed.
+
+    Times, not people: where nobody is told apart, nobody can be counted once.
+    """
+
+    campaign_id = models.BigIntegerField()
+    number = models.SmallIntegerField()
+    """Of the link; OPENS: the pixel."""
+    hour = models.DateTimeField()
+    people = models.PositiveIntegerField(default=0)
+    """Not certainly a machine's."""
+    machines = models.PositiveIntegerField(default=0)
+
+    OPENS = -1
+
+    objects = AnonymousCountQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["campaign_id", "number", "hour"], name="anonymous_count_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.people} and {self.machines}"
 
 
 class Silence(models.Model):

@@ -21,6 +21,7 @@ WORDS: Mapping[str, Word] = {
     "delivered": Word("Delivered", "ok"),
     "opened": Word("Opened", "info"),
     "clicked": Word("Clicked", "info"),
+    "visited": Word("Opened a page of ours, like unsubscribe", "quiet"),
     "bounced": Word("Bounced", "bad"),
     "deferred": Word("Delayed", "warn"),
     "dropped": Word("Dropped by the provider", "bad"),

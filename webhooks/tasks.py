@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from webhooks import applying, delivering, doubting, finding, noticing, polling
+from webhooks import applying, crediting, delivering, doubting, finding, noticing, polling
 
 TICK_S = settings.TICK_S
 BATCH = 4000
@@ -17,9 +17,11 @@ BATCH = 4000
 
 @shared_task(expires=TICK_S)
 def apply_events() -> None:
-    """Every TICK_S (beat): apply what providers posted, until nothing is due or TICK_S is over."""
+    """Every TICK_S (beat): apply what was seen and posted, until nothing is due or it is over."""
     stop_at = time.monotonic() + TICK_S
     noticing.notice_refusals(BATCH, timezone.now())
+    while time.monotonic() < stop_at and crediting.credit_sightings(timezone.now()):
+        pass
     while time.monotonic() < stop_at and applying.apply_pending(BATCH, timezone.now()):
         pass
 

@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from webhooks import views
+from webhooks import public, views
 
 EMAIL_WEBHOOKS = (
     r"^api/webhooks/email/(?P<kind>[a-z]+)/?$",
@@ -14,5 +14,6 @@ urlpatterns = [
     path(HEALTH, views.health, name="webhook-health"),
     path(f"{HEALTH}/", views.health),
     *(re_path(each, views.email_webhook, name="email-webhook") for each in EMAIL_WEBHOOKS),
+    path("v/<str:token>/", public.view, name="view-mail"),
     path("u/<str:token>/", views.unsubscribe, name="unsubscribe"),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from campaigns.models import Template
+from campaigns.models import Template, TrackedBy
 from campaigns.rendering import header_text
 from delivery.accepting import Wish
 from delivery.attaching import File
@@ -151,6 +151,12 @@ class MailInput(Strict):
     stream = serializers.ChoiceField(Stream.choices, required=False, default="")
     send_at = serializers.DateTimeField(required=False, default=None)
     expires_at = serializers.DateTimeField(required=False, default=None)
+    tracking = serializers.ChoiceField(
+        [TrackedBy.FULL, TrackedBy.PROVIDER, TrackedBy.NONE],
+        required=False,
+        default=TrackedBy.FULL,
+        help_text="Who counts, if `track_opens` or `track_clicks` is on: we, or the provider.",
+    )
     track_opens = serializers.BooleanField(required=False, default=False)
     track_clicks = serializers.BooleanField(required=False, default=False)
 

@@ -7,6 +7,7 @@ from delivery.models.alerts import Alert, Notice
 from delivery.models.attempts import Attempt, Refusal
 from delivery.models.campaigns import CampaignStat, Expansion
 from delivery.models.dead import DeadLetter
+from delivery.models.domains import SendingDomain
 from delivery.models.health import CircuitChange, ProviderReputation, SenderRefusal
 from delivery.models.limits import DailyCount, LaneState, Worker
 from delivery.models.mails import Attachment, Mail, MailMessage, Submission
@@ -37,6 +38,7 @@ __all__ = [
     "Refusal",
     "RoutingRule",
     "SenderRefusal",
+    "SendingDomain",
     "SlaBreach",
     "SlaMark",
     "SlaStat",

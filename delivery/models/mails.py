@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from campaigns.models import TemplateVersion
+from campaigns.models import TemplateVersion, TrackedBy
 from delivery.models.messages import Message
 from emailplatform.models import ApiKey
 
@@ -68,6 +68,8 @@ class Mail(models.Model):
     headers = models.JSONField(default=dict)
     tags = ArrayField(models.CharField(max_length=64), default=list)
     metadata = models.JSONField(default=dict)
+    tracking = models.CharField(max_length=10, choices=TrackedBy, default=TrackedBy.FULL)
+    """Who counts, if anything is counted at all; never ANONYMOUS: there are no totals of one."""
     track_opens = models.BooleanField(default=False)
     track_clicks = models.BooleanField(default=False)
 

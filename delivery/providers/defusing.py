@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from delivery.providers.base import Batch, Recipient, Skeleton
+from delivery.providers.base import Batch, Recipient
 
 WORD_JOINER = "\u2060"
 """An invisible character that breaks a word for a program and not for a reader."""
@@ -25,9 +25,9 @@ def defuse(batch: Batch, recipients: Sequence[Recipient], spark: re.Pattern[str]
     """
     return replace(
         batch,
-        subject=Skeleton(_defused(batch.subject.static, spark, _joined)),
-        html=Skeleton(_defused(batch.html.static, spark, _entity)),
-        text=Skeleton(_defused(batch.text.static, spark, _joined)),
+        subject=replace(batch.subject, static=_defused(batch.subject.static, spark, _joined)),
+        html=replace(batch.html, static=_defused(batch.html.static, spark, _entity)),
+        text=replace(batch.text, static=_defused(batch.text.static, spark, _joined)),
         recipients=[_defused_person(person, spark) for person in recipients],
     )
 

@@ -8,23 +8,30 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """A text in static parts; a person's values stand between them.
+    """A text in static parts; a person's values stand in the gaps between them.
 
-    `static[i]` stands before value i, so there is one static part more than there are values.
+    There is one static part more than there are gaps. `order` names the value of each gap, so
+    that one value, like that of all links, may stand in many; empty: each gap has its own.
     """
 
     static: tuple[str, ...]
+    order: tuple[int, ...] = ()
+
+    @property
+    def gaps(self) -> Sequence[int]:
+        """The number of the value in each gap."""
+        return self.order or range(len(self.static) - 1)
 
     @property
     def size(self) -> int:
         """How many values a person must bring."""
-        return len(self.static) - 1
+        return max(self.order) + 1 if self.order else len(self.static) - 1
 
     def fill(self, values: Sequence[str]) -> str:
         """Return the text of one person."""
         pieces = [self.static[0]]
-        for value, static in zip(values, self.static[1:], strict=True):
-            pieces += (value, static)
+        for index, static in zip(self.gaps, self.static[1:], strict=True):
+            pieces += (values[index], static)
         return "".join(pieces)
 
     def with_placeholders(self, placeholder: Callable[[int], str]) -> str:

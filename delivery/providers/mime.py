@@ -104,13 +104,15 @@ class _Part:
         self.subtype = subtype
         self._is_8bit = is_8bit
         self._static = [_with_crlf(text).encode() for text in skeleton.static]
+        self._gaps = skeleton.gaps
         self._type = f"Content-Type: text/{subtype}; charset=utf-8\r\n".encode()
 
     def fill(self, values: Sequence[str]) -> tuple[bytes, bytes]:
         """Return the part's headers and its body."""
+        given = [_with_crlf(value).encode() for value in values]
         pieces = [self._static[0]]
-        for value, static in zip(values, self._static[1:], strict=True):
-            pieces += (_with_crlf(value).encode(), static)
+        for index, static in zip(self._gaps, self._static[1:], strict=True):
+            pieces += (given[index], static)
         body = b"".join(pieces)
         encoding = self._encoding(body)
         if encoding == b"quoted-printable":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -275,7 +276,9 @@ def _template(skeleton: Skeleton, letter: str) -> str:
     Kept for the next calls of the same campaign: reading 20 kB takes 1.3 ms.
     """
     static = tuple(_SPARK.sub(_hoist, text) for text in skeleton.static)
-    return Skeleton(static).with_placeholders(lambda index: f"{{{{{letter}{index}}}}}")
+    return replace(skeleton, static=static).with_placeholders(
+        lambda index: f"{{{{{letter}{index}}}}}"
+    )
 
 
 def _hoist(match: re.Match[str]) -> str:

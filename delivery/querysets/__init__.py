@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from delivery.querysets.accounts import ProviderAccountQuerySet
 from delivery.querysets.alerts import AlertQuerySet, NoticeQuerySet
+from delivery.querysets.domains import SendingDomainQuerySet
 from delivery.querysets.handoffs import FLIGHT_LEASE, PREPARE_LEASE, HandoffQuerySet
 from delivery.querysets.limits import (
     LIVE_FOR,
@@ -45,6 +46,7 @@ __all__ = [
     "QuotaUsed",
     "RefusalQuerySet",
     "RoutingRuleQuerySet",
+    "SendingDomainQuerySet",
     "SlaBreachQuerySet",
     "SlaStatQuerySet",
     "Stamp",

@@ -66,6 +66,7 @@ def test_a_mail_is_stored_before_the_answer_and_then_sent_as_it_was_asked_for():
             metadata={"order": "77"},
             attachments=[file(b"%PDF-1.4 invoice", "Rechnung März.pdf")],
             type="order_confirmation",
+            tracking="provider",
             track_opens=True,
         ),
     )

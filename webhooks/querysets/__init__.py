@@ -29,9 +29,20 @@ from webhooks.querysets.requests import (
     RawRequestQuerySet,
     Stored,
 )
+from webhooks.querysets.sightings import (
+    AnonymousCountQuerySet,
+    AnonymousEvent,
+    AnonymousHit,
+    NewSighting,
+    Seen,
+    SightingQuerySet,
+)
 
 __all__ = [
     "LOCK_TIMEOUT_MS",
+    "AnonymousCountQuerySet",
+    "AnonymousEvent",
+    "AnonymousHit",
     "Arrival",
     "Consequence",
     "CopyEnded",
@@ -43,12 +54,15 @@ __all__ = [
     "LogPositionQuerySet",
     "MailboxPositionQuerySet",
     "NewRequest",
+    "NewSighting",
     "Outcome",
     "Pace",
     "Queue",
     "QueueIdQuerySet",
     "Queued",
     "RawRequestQuerySet",
+    "Seen",
+    "SightingQuerySet",
     "SilenceQuerySet",
     "Stored",
     "Taken",

@@ -15,7 +15,7 @@ from campaigns import launching
 from delivery import accepting, expanding, reputing, ruling, sending, telling, watching
 from delivery.attending import here
 from delivery.models import Handoff, Message, Worker
-from webhooks import applying, delivering, doubting
+from webhooks import applying, crediting, delivering, doubting
 from webhooks.tasks import BATCH
 
 _SLICE_S = 2.0
@@ -86,7 +86,9 @@ class Command(BaseCommand):
         return sent
 
     def _hear(self, stop_at: float) -> None:
-        """Apply what providers posted; what is in doubt afterwards is settled or sent again."""
+        """Apply what was seen and posted; what is in doubt then is settled or sent again."""
+        while crediting.credit_sightings(timezone.now()) and time.monotonic() < stop_at:
+            pass
         while applying.apply_pending(BATCH, timezone.now()) and time.monotonic() < stop_at:
             pass
         if time.monotonic() - self._settled_at > _SETTLE_EVERY_S:

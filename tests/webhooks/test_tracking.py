@@ -1,0 +1,404 @@
+"""Our own tracking, through the addresses that stand in the mails."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from campaigns import launching
+from campaigns.models import Campaign, Link
+from delivery import composing, counting, tracking
+from delivery.models import CampaignStat, Message, SendingDomain
+from delivery.querysets import Claimed
+from emailplatform.limiting import Ceiling
+from tests import make
+from webhooks import clicking, crediting
+from webhooks.marks import ASKED_BY_HEAD, HIDDEN_LINK
+from webhooks.models import AnonymousCount, Event, Sighting
+
+pytestmark = pytest.mark.django_db
+
+BROWSER = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0"
+BODY = (
+    '<html><body><a href="https://shop.example/?a=1&amp;b=2#c">Shop</a>'
+    '<a href="https://shop.example/for/{{ first_name }}">Yours</a>'
+    '<a href="{{ unsubscribe_url }}">Unsubscribe</a><a href="{{ view_url }}">View</a></body></html>'
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered():
+    clicking._frozen.cache_clear()
+    clicking.keeper.kept.clear()
+    clicking.keeper.away_until = 0.0
+    tracking.forget()
+
+
+@pytest.fixture
+def browser() -> Client:
+    return Client(headers={"user-agent": BROWSER})
+
+
+def sent(**fields) -> Message:
+    """A message of a campaign, as a provider has taken it."""
+    account = make.account()
+    template = make.template(body=BODY)
+    campaign = make.launched(template=template, **fields)
+    person = make.subscriber(first_name="Ana")
+    message = make.message(campaign, person, status="sent", provider=account)
+    Message.objects.filter(pk=message.pk).update(sent_at=timezone.now())
+    counting.rebuild(campaign.pk)
+    return message
+
+
+def campaign_of(message: Message) -> Campaign:
+    assert message.campaign is not None
+    return message.campaign
+
+
+def html_of(message: Message) -> str:
+    person = message.subscriber
+    assert person is not None
+    claimed = Claimed(
+        message.pk, message.email, person.pk, person.first_name, "", "", "", "", person.attributes
+    )
+    batch = composing.compose(campaign_of(message), [claimed]).batch
+    return batch.html.fill(batch.recipients[0].html)
+
+
+def links(html: str) -> list[str]:
+    return [unescape(each) for each in re.findall(r'(?:href|src)="([^"]*)"', html)]
+
+
+def path_of(url: str) -> str:
+    return re.sub(r"^https?://[^/]+", "", url)
+
+
+def counters(message: Message) -> dict[str, int]:
+    stat = CampaignStat.objects.filter(campaign=message.campaign)
+    names = ("opened", "machine_opened", "clicked", "machine_clicked", "delivered")
+    return {name: sum(getattr(each, name) for each in stat) for name in names}
+
+
+def test_a_click_leads_on_and_marks_the_message_and_its_campaign(browser):
+    message = sent()
+    shop, yours, *_ = links(html_of(message))
+
+    answer = browser.get(path_of(shop))
+    other = browser.get(path_of(yours))
+    crediting.credit_sightings(timezone.now())
+
+    assert (answer.status_code, answer["Location"]) == (302, "https://shop.example/?a=1&b=2#c")
+    assert other["Location"] == "https://shop.example/for/Ana"
+    message.refresh_from_db()
+    assert message.clicked_at is not None
+    assert message.delivered_at == message.clicked_at
+    assert counters(message)["clicked"] == 1
+    assert not counting.rebuild(message.campaign_id)
+    urls = Event.objects.order_by("pk").values_list("url", flat=True)
+    assert list(urls) == [
+        "https://shop.example/?a=1&b=2#c",
+        "https://shop.example/for/{{ first_name }}",
+    ]
+    event = Event.objects.order_by("pk")[0]
+    assert (event.type, event.subscriber_id) == ("clicked", message.subscriber_id)
+    assert (event.ip, event.browser, event.account_id) == ("127.0.0.1", "Firefox", None)
+    assert not Sighting.objects.exists()
+
+
+def test_a_pixel_marks_an_open_and_is_never_cached(browser):
+    message = sent()
+    [pixel] = [link for link in links(html_of(message)) if link.endswith(".gif")]
+
+    answer = browser.get(path_of(pixel))
+    crediting.credit_sightings(timezone.now())
+
+    assert (answer.status_code, answer["Content-Type"]) == (200, "image/gif")
+    assert len(answer.content) == 43
+    assert answer["Cache-Control"] == "no-store"
+    assert not answer.cookies
+    message.refresh_from_db()
+    assert message.opened_at is not None
+    assert counters(message)["opened"] == 1
+
+
+def test_neither_address_nor_name_is_in_a_link():
+    message = sent()
+
+    counted = [link for link in links(html_of(message)) if "/c/" in link]
+
+    assert len(counted) == 4
+    assert not any(word in "".join(counted) for word in ("Ana", "@", "%40", message.email))
+
+
+def test_every_altered_byte_of_a_link_leads_nowhere(browser, settings):
+    message = sent()
+    shop, yours, *_ = links(html_of(message))
+
+    for link in (path_of(shop), path_of(yours)):
+        token = link.removeprefix("/c/")
+        for place, letter in enumerate(token):
+            other = "B" if letter == "A" else "A"
+            answer = browser.get(f"/c/{token[:place]}{other}{token[place + 1 :]}")
+            assert answer.status_code in (404, 429), (place, answer)
+            assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/c/",
+        "/c/x",
+        "/c/1.2.AAAAAAAAAAAAAAAAAAAAAA/1",
+        "/c/1.2.AAAAAAAAAAAAAAAAAAAAAA/99999",
+        "/c/1.2.AAAAAAAAAAAAAAAAAAAAAA/1/https://evil.example/",
+        "/c/1.2.AAAAAAAAAAAAAAAAAAAAAA/1?url=https://evil.example/",
+        "/c/%00/1",
+    ],
+)
+def test_a_forged_link_gets_a_friendly_page_and_no_redirect(browser, path):
+    answer = browser.get(path, REMOTE_ADDR=f"192.0.2.{len(path)}")
+
+    assert answer.status_code == 404
+    assert "Location" not in answer.headers
+    assert b"This link does not work" in answer.content
+    assert not Sighting.objects.exists()
+
+
+def test_a_forged_pixel_looks_like_a_true_one_and_notes_nothing(browser):
+    message = sent()
+    [pixel] = [link for link in links(html_of(message)) if link.endswith(".gif")]
+
+    true = browser.get(path_of(pixel))
+    forged = browser.get("/c/1.2.AAAAAAAAAAAAAAAAAAAAAA/o.gif")
+
+    assert (forged.status_code, forged.content) == (true.status_code, true.content)
+    assert dict(forged.headers) == dict(true.headers)
+    assert Sighting.objects.count() == 1
+
+
+def test_a_head_counts_as_a_machine_and_leads_on_all_the_same(browser):
+    message = sent()
+    shop, *_ = links(html_of(message))
+
+    answer = browser.head(path_of(shop))
+    crediting.credit_sightings(timezone.now())
+
+    assert answer["Location"] == "https://shop.example/?a=1&b=2#c"
+    [event] = Event.objects.all()
+    assert (event.is_machine, event.reason) == (True, ASKED_BY_HEAD)
+    message.refresh_from_db()
+    assert (message.clicked_at, message.delivered_at) == (None, None)
+    assert counters(message)["machine_clicked"] == 1
+
+
+def test_other_methods_are_refused(browser):
+    shop, *_ = links(html_of(sent()))
+
+    assert browser.post(path_of(shop)).status_code == 405
+    assert not Sighting.objects.exists()
+
+
+def test_who_follows_the_hidden_link_is_a_machine(browser):
+    message = sent()
+    [trap] = [link for link in links(html_of(message)) if link.endswith("/0")]
+
+    answer = browser.get(path_of(trap))
+    crediting.credit_sightings(timezone.now())
+
+    assert answer.status_code == 404
+    [event] = Event.objects.all()
+    assert (event.type, event.url, event.reason) == ("clicked", "", HIDDEN_LINK)
+    assert event.is_machine
+
+
+def test_the_hidden_link_can_be_left_out(settings):
+    settings.TRACKING_HIDDEN_LINK = False
+    composing._compile_frozen.cache_clear()
+
+    assert not [link for link in links(html_of(sent())) if link.endswith("/0")]
+
+
+def test_a_known_click_costs_one_statement(browser):
+    shop, *_ = links(html_of(sent()))
+    browser.get(path_of(shop))
+
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        browser.get(path_of(shop))
+
+    [insert] = [each["sql"] for each in queries if "SAVEPOINT" not in each["sql"]]
+    assert insert.strip().startswith("INSERT INTO webhooks_sighting")
+
+
+def test_one_mail_is_noted_so_often_and_always_led_on(browser, monkeypatch):
+    monkeypatch.setattr(clicking, "_of_one_mail", Ceiling("test-clicks", 10))
+    shop, *_ = links(html_of(sent()))
+
+    answers = [browser.get(path_of(shop)) for _ in range(25)]
+
+    assert {answer.status_code for answer in answers} == {302}
+    assert Sighting.objects.count() <= 11
+
+
+# --- Anonymous, none, provider -----------------------------------------------------------
+
+
+def test_anonymous_mails_are_alike_and_their_events_name_nobody(browser):
+    message = sent(tracking="anonymous")
+    html = html_of(message)
+    other = make.message(message.campaign, make.subscriber(first_name="Bo"), status="sent")
+    counted = [link for link in links(html) if "/c/" in link]
+
+    assert counted == [link for link in links(html_of(other)) if "/c/" in link]
+    assert "https://shop.example/for/Ana" in links(html)
+    for link in (*counted, counted[0]):
+        browser.get(path_of(link), headers={"user-agent": BROWSER})
+    [*rows] = Sighting.objects.all()
+    assert {(row.ip, row.user_agent, row.message_id) for row in rows} == {(None, "", None)}
+    crediting.credit_sightings(timezone.now())
+
+    for event in Event.objects.all():
+        assert event.campaign_id == message.campaign_id
+        assert (event.message_id, event.subscriber_id, event.ip) == (None, None, None)
+        assert (event.user_agent, event.recipient, event.device) == ("", "", "desktop")
+        assert (event.browser, event.client, event.os, event.country) == ("", "", "", "")
+    totals = AnonymousCount.objects.values_list("number", "people", "machines")
+    assert sorted(totals) == [(-1, 1, 0), (1, 2, 0)]
+    message.refresh_from_db()
+    assert message.clicked_at is None
+
+
+def test_totals_of_nobody_are_what_their_events_say(browser):
+    message = sent(tracking="anonymous")
+    for link in [link for link in links(html_of(message)) if "/c/" in link]:
+        browser.get(path_of(link))
+        browser.head(path_of(link))
+    crediting.credit_sightings(timezone.now())
+    before = list(AnonymousCount.objects.order_by("number").values("number", "people", "machines"))
+    AnonymousCount.objects.update(people=77)
+
+    AnonymousCount.objects.recount(campaign_of(message).pk)
+
+    rows = AnonymousCount.objects.order_by("number").values("number", "people", "machines")
+    assert list(rows) == before
+
+
+@pytest.mark.parametrize(("mode", "by_provider"), [("none", False), ("provider", True)])
+def test_without_own_tracking_the_mail_is_as_written(mode, by_provider):
+    message = sent(tracking=mode)
+
+    html = html_of(message)
+    claimed = Claimed(message.pk, message.email, 1, "Ana", "", "", "", "", {})
+    batch = composing.compose(campaign_of(message), [claimed]).batch
+
+    assert "https://shop.example/?a=1&b=2#c" in links(html)
+    assert "/c/" not in html
+    assert (batch.track_opens, batch.track_clicks) == (by_provider, by_provider)
+
+
+@pytest.mark.parametrize("mode", ["full", "anonymous"])
+def test_who_counts_for_us_counts_nothing_for_the_provider(mode):
+    campaign = campaign_of(sent(tracking=mode))
+
+    batch = composing.batch_of(campaign, composing.compiled_of(campaign), [])
+
+    assert (batch.track_opens, batch.track_clicks) == (False, False)
+
+
+def test_opens_and_clicks_are_switched_apart():
+    html = html_of(sent(track_opens=False))
+    assert "o.gif" not in html
+    assert "/c/" in html
+    html = html_of(sent(track_clicks=False))
+    assert "o.gif" in html
+    assert "https://shop.example/?a=1&amp;b=2#c" in html
+
+
+# --- When something is away --------------------------------------------------------------
+
+
+def test_without_the_database_a_known_link_leads_on_and_is_noted_later(browser, monkeypatch):
+    message = sent()
+    shop, *_ = links(html_of(message))
+    browser.get(path_of(shop))
+    crediting.credit_sightings(timezone.now())
+
+    def away(*_args):
+        raise OperationalError("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("webhooks.querysets.sightings._note", away)
+        answer = browser.get(path_of(shop))
+        again = browser.get(path_of(shop))
+    assert (answer.status_code, again.status_code) == (302, 302)
+    assert len(clicking.keeper.kept) == 2
+
+    clicking.keeper.away_until = 0.0
+    browser.get(path_of(shop))
+
+    assert Sighting.objects.count() == 3
+    assert not clicking.keeper.kept
+
+
+def test_without_the_database_an_unknown_link_asks_to_come_again(browser, monkeypatch):
+    shop, *_ = links(html_of(sent()))
+
+    def away(*_args, **_more):
+        raise OperationalError("away")
+
+    monkeypatch.setattr(Link.objects, "get", away)
+    answer = browser.get(path_of(shop))
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "30")
+    assert b"One moment" in answer.content
+
+
+# --- Hosts -------------------------------------------------------------------------------
+
+
+def test_links_of_a_sending_domain_lead_to_its_own_host(browser):
+    SendingDomain.objects.create(domain="example.com", tracking_host="links.example.com")
+    message = sent(from_email="news@example.com")
+
+    shop, *_ = links(html_of(message))
+
+    assert shop.startswith("https://links.example.com/c/")
+    answer = browser.get(path_of(shop), headers={"host": "links.example.com"})
+    assert answer["Location"] == "https://shop.example/?a=1&b=2#c"
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/login/", "/api/v1/campaigns/", "/health", "/v/x/"])
+def test_a_tracking_host_has_nothing_but_links(browser, path):
+    SendingDomain.objects.create(domain="example.com", tracking_host="links.example.com")
+
+    answer = browser.get(path, headers={"host": "links.example.com"})
+
+    assert (answer.status_code, b"This link does not work" in answer.content) == (404, True)
+
+
+def test_a_host_that_nobody_named_is_refused_as_ever(browser):
+    shop, *_ = links(html_of(sent()))
+
+    assert browser.get(path_of(shop), headers={"host": "evil.example"}).status_code == 400
+    assert not Sighting.objects.exists()
+
+
+def test_links_are_numbered_at_launch_and_stay():
+    campaign = make.campaign([make.mailing_list()], template=make.template(body=BODY))
+    make.subscriber(lists=list(campaign.lists.all()))
+
+    launching.launch(campaign, timezone.now())
+
+    rows = Link.objects.filter(campaign=campaign).order_by("number")
+    assert list(rows.values_list("number", "url", "is_personal")) == [
+        (1, "https://shop.example/?a=1&b=2#c", False),
+        (2, "https://shop.example/for/{{ first_name }}", True),
+    ]
