@@ -64,6 +64,13 @@ def groups() -> list[Group]:
                 Entry("Segments", "filter_alt", "subscribers.segment"),
                 Entry("Imports", "upload_file", "subscribers.import"),
                 Entry("Suppressions", "block", "subscribers.suppression"),
+                Entry(
+                    "Held addresses",
+                    "front_hand",
+                    "subscribers.heldsubscription",
+                    badge="subscribers.admin.checks.held_badge",
+                ),
+                Entry("Address checks", "domain_verification", "subscribers.checkrun"),
             ],
         ),
         Group(

@@ -306,6 +306,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_RATES": {
         "key": env.rate("API_RATE", "600/min"),
         "webhooks": env.rate("WEBHOOK_API_RATE", "100/min"),
+        "checks": env.rate("CHECK_RATE", "120/min"),
     },
     "EXCEPTION_HANDLER": "emailplatform.refusing.error_response",
     "PAGE_SIZE": 50,
@@ -323,6 +324,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "PersonStatus": "subscribers.models.Subscriber.Status",
         "SubscriptionStatus": "subscribers.models.Subscription.Status",
+        "AddressCheckStatus": "subscribers.models.CheckRun.Status",
         "ImportStatus": "subscribers.models.Import.Status",
         "TrackedBy": "campaigns.models.TrackedBy",
         "CampaignStatus": "campaigns.models.Campaign.Status",

@@ -19,6 +19,7 @@ router = SimpleRouter()
 router.register("subscribers", subscribers_api.SubscriberViewSet, basename="subscriber")
 router.register("lists", subscribers_api.ListViewSet, basename="list")
 router.register("segments", subscribers_api.SegmentViewSet, basename="segment")
+router.register("address-checks", subscribers_api.CheckRunViewSet, basename="address_check")
 router.register("imports", subscribers_api.ImportViewSet, basename="import")
 router.register("templates", campaigns_api.TemplateViewSet, basename="template")
 router.register("campaigns", campaigns_api.CampaignViewSet, basename="campaign")
@@ -33,6 +34,7 @@ retry_webhook = webhooks_api.WebhookRequestViewSet.as_view(
 )
 send_api = delivery_api.SendViewSet.as_view
 v1 = [
+    path("subscribers/check/", subscribers_api.CheckAddressView.as_view()),
     path("campaigns/<int:pk>/stats/", delivery_api.CampaignStatsView.as_view()),
     re_path(r"^email/send/?$", delivery_api.SendViewSet.as_view({"post": "send"}, basename="mail")),
     re_path(

@@ -25,11 +25,12 @@ class Standing:
 
     subscribed: int = 0
     pending: int = 0
+    held: int = 0
     unsubscribed: int = 0
 
     @property
     def total(self) -> int:
-        return self.subscribed + self.pending + self.unsubscribed
+        return self.subscribed + self.pending + self.held + self.unsubscribed
 
 
 def standings(lists: Collection[int]) -> dict[int, Standing]:
@@ -54,11 +55,14 @@ def _count(lists: Collection[int]) -> dict[int, Standing]:
         .annotate(
             subscribed=Count("pk", filter=Q(status=status.ACTIVE)),
             pending=Count("pk", filter=Q(status=status.PENDING)),
+            held=Count("pk", filter=Q(status=status.HELD)),
             unsubscribed=Count("pk", filter=Q(status=status.UNSUBSCRIBED)),
         )
     )
     return {
-        row["list_id"]: Standing(row["subscribed"], row["pending"], row["unsubscribed"])
+        row["list_id"]: Standing(
+            row["subscribed"], row["pending"], row["held"], row["unsubscribed"]
+        )
         for row in rows
     }
 

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from emailplatform.errors import InvalidInput
 from subscribers import segmenting
+from subscribers.flagging import Kind
 from subscribers.models import MailingList, Segment, Subscriber
 
 MOST_LISTS = 200
@@ -83,3 +84,22 @@ class LanguageFilter(SimpleListFilter):
         if code == "-":
             return people.filter(language="")
         return people.filter(Q(language=code) | Q(language__startswith=f"{code}-"))
+
+
+class AddressFilter(SimpleListFilter):
+    """By what is wrong with the address: `?address=typo`, `?address=unknown`."""
+
+    title = "address"
+    parameter_name = "address"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        kinds = [(kind.value, str(kind.label)) for kind in Kind]
+        return [("any", "Anything is wrong"), *kinds, ("unknown", "Domain not known")]
+
+    def queryset(self, request: HttpRequest, people: Any) -> Any:
+        kind = self.value()
+        if kind == "unknown":
+            return people.of_unknown_domains()
+        if kind == "any":
+            return people.flagged(Kind.values)
+        return people.flagged([kind]) if kind in Kind else people

@@ -12,6 +12,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from emailplatform.errors import InvalidInput
 from subscribers import converting, enrolling
+from subscribers.flagging import Kind, Policy
 from subscribers.models import Attribute, MailingList, Subscriber, Suppression
 
 PREFIX = "attribute_"
@@ -111,6 +112,38 @@ class PersonForm(forms.ModelForm):
         if Subscriber.objects.filter(email=address).exists():
             raise forms.ValidationError(f"{address} is there already: look for it in the list.")
         return address
+
+
+POLICY_FIELDS = {f"policy_{kind.value}": kind for kind in Kind}
+
+
+class ListForm(forms.ModelForm):
+    """A list, with what it does with addresses in doubt. `ListAdmin.get_form` adds the choices."""
+
+    class Meta:
+        model = MailingList
+        fields = ["name", "description", "double_opt_in", "is_open"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, kind in POLICY_FIELDS.items():
+            self.initial.setdefault(name, self.instance.policies[kind])
+
+    def save(self, commit: bool = True) -> Any:
+        self.instance.address_policy = {
+            kind.value: self.cleaned_data[name] for name, kind in POLICY_FIELDS.items()
+        }
+        return super().save(commit)
+
+
+def policy_fields() -> dict[str, forms.Field]:
+    """Return a choice for each kind of flag."""
+    return {
+        name: forms.ChoiceField(
+            choices=Policy.choices, label=str(kind.label), widget=UnfoldAdminSelectWidget
+        )
+        for name, kind in POLICY_FIELDS.items()
+    }
 
 
 class SuppressForm(forms.Form):

@@ -15,6 +15,8 @@ from unfold.views import ChangeList
 from emailplatform.admin import Button, Empty, PageAdmin
 from emailplatform.formats import ago, number
 from subscribers import counting
+from subscribers.admin.forms import POLICY_FIELDS, ListForm, policy_fields
+from subscribers.flagging import Kind, Policy
 from subscribers.models import MailingList
 
 
@@ -51,6 +53,20 @@ class ListAdmin(PageAdmin):
         "Create list",
         "admin:subscribers_mailinglist_add",
     )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        about = "What happens to an address that is spelt correctly but flagged."
+        return [
+            (None, {"fields": self.fields}),
+            ("Addresses in doubt", {"fields": list(POLICY_FIELDS), "description": about}),
+        ]
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
+    ) -> Any:
+        """Return the form with a choice per kind of flag."""
+        kw["form"] = type("ListForm", (ListForm,), policy_fields())
+        return super().get_form(request, obj, change, **kw)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return CountedLists
@@ -89,6 +105,7 @@ class ListAdmin(PageAdmin):
             row,
             standing=counting.standings([row.pk])[row.pk],
             days=days,
+            policies=_policies(row),
             joined=sum(day.joined for day in days),
             left=sum(day.left for day in days),
             highest=max((day.joined + day.left for day in days), default=0),
@@ -104,3 +121,11 @@ class ListAdmin(PageAdmin):
             url = f"{reverse('admin:subscribers_import_add')}?list={row.pk}"
             buttons.append(Button("Import people", url, "upload_file", "primary"))
         return buttons
+
+
+def _policies(row: MailingList) -> list[tuple[str, str, str]]:
+    """Return (flag, what is done with it, tone)."""
+    words = {Policy.ACCEPT: "accepted", Policy.HOLD: "held back", Policy.REFUSE: "refused"}
+    tones = {Policy.ACCEPT: "ok", Policy.HOLD: "warn", Policy.REFUSE: "bad"}
+    chosen = [(kind, Policy(row.policies[kind])) for kind in Kind]
+    return [(str(kind.label), words[policy], tones[policy]) for kind, policy in chosen]

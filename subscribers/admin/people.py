@@ -11,15 +11,22 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, URLPattern, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from emailplatform.admin import Button, Empty, PageAdmin
+from emailplatform.admin import Button, Empty, KeysetChangeList, PageAdmin
 from emailplatform.errors import InvalidInput
 from emailplatform.formats import ago, badge
-from subscribers import consenting, enrolling
-from subscribers.admin.filters import LanguageFilter, ListFilter, SegmentFilter, StatusFilter
+from subscribers import checking, consenting, enrolling
+from subscribers.admin.checks import VERDICT_TONES, flag_badge
+from subscribers.admin.filters import (
+    AddressFilter,
+    LanguageFilter,
+    ListFilter,
+    SegmentFilter,
+    StatusFilter,
+)
 from subscribers.admin.forms import (
     PREFIX,
     PersonForm,
@@ -59,6 +66,20 @@ TIMELINE = "admin:webhooks_event_of_person"
 """The fragment with a person's mails and events; the app that has it registers this name."""
 
 
+class JudgedPeople(KeysetChangeList):
+    """People with what is known of their addresses, read once for the page."""
+
+    result_list: Any
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        known = checking.known_of({row.email for row in rows})
+        for row in rows:
+            row.check_ = known[row.email]
+        self.result_list = rows
+
+
 @admin.register(Subscriber)
 class PeopleAdmin(PageAdmin):
     keyset = True
@@ -66,7 +87,9 @@ class PeopleAdmin(PageAdmin):
     intro = "Everybody you know, whatever list they are on."
     add_label = "Add person"
     list_display = ["person", "standing", "on_lists", "language", "mailbox", "joined"]
-    list_filter = [StatusFilter, ListFilter, SegmentFilter, LanguageFilter, "mailbox"]
+    list_filter = [
+        StatusFilter, ListFilter, SegmentFilter, AddressFilter, LanguageFilter, "mailbox",
+    ]  # fmt: skip
     search_fields = ["email"]
     search_help_text = "Address begins with…"
     actions = ["unsubscribe_selected"]
@@ -82,9 +105,13 @@ class PeopleAdmin(PageAdmin):
     # --- The list ------------------------------------------------------------------------
 
     @admin.display(description="Person")
-    def person(self, person: Subscriber) -> SafeString:
+    def person(self, person: Any) -> SafeString:
         name = format_html('<br><span class="ui-quiet-text">{}</span>', person.full_name)
-        return format_html("{}{}", person.email, name if person.full_name else "")
+        flags = format_html_join("", " {}", ((flag_badge(f.kind),) for f in person.check_.flags))
+        return format_html("{}{}{}", person.email, flags, name if person.full_name else "")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return JudgedPeople
 
     @admin.display(description="Status")
     def standing(self, person: Subscriber) -> SafeString:
@@ -137,6 +164,8 @@ class PeopleAdmin(PageAdmin):
         return [
             *super().own_urls(),
             self.page("<int:pk>/suppress/", self.suppress, "suppress", "change"),
+            self.deed("<int:pk>/check/", self.check_address, "check"),
+            self.deed("<int:pk>/lists/<int:source>/release/", self.release, "release"),
             self.deed("<int:pk>/unsubscribe/", self.unsubscribe, "unsubscribe"),
             self.deed("<int:pk>/lists/", self.add_to_list, "lists"),
             self.deed("<int:pk>/lists/<int:source>/leave/", self.leave_list, "leave"),
@@ -224,6 +253,18 @@ class PeopleAdmin(PageAdmin):
             )
         self.done(request, person, f"{person} is on {chosen}.")
 
+    def check_address(self, request: HttpRequest, person: Subscriber) -> None:
+        """Ask DNS now, whatever was known."""
+        checking.learn([person.email.partition("@")[2]], timezone.now())
+        found = checking.known_of([person.email])[person.email]
+        self.done(request, person, f"The address is checked: {found.verdict.label.lower()}.")
+
+    def release(self, request: HttpRequest, person: Subscriber, source: int) -> None:
+        rows = person.subscriptions.filter(list=source).values_list("pk", flat=True)
+        if not Subscription.objects.clear(list(rows), timezone.now()):
+            raise InvalidInput(f"{person} is not held back any more.")
+        self.done(request, person, f"{person} is released: mail goes there from now on.")
+
     def leave_list(self, request: HttpRequest, person: Subscriber, source: int) -> None:
         consenting.unsubscribe(person, [source], timezone.now(), _by(request), BY_TEAM)
         self.done(request, person, f"{person} is off the list.")
@@ -247,12 +288,15 @@ def _facts(person: Subscriber) -> dict[str, Any]:
     standings = list(person.subscriptions.select_related("list").order_by("list__name"))
     known = {each.list_id for each in standings}
     lists = list(MailingList.objects.all())
+    checked = checking.known_of([person.email])[person.email]
     labels = dict(Attribute.objects.values_list("name", "label"))
     own = [(labels.get(name, name), value) for name, value in sorted(person.attributes.items())]
     return {
         "standings": standings,
         "other_lists": [each for each in lists if each.pk not in known],
         "own": own,
+        "check": checked,
+        "verdict_tone": VERDICT_TONES[checked.verdict],
         "suppression": Suppression.objects.filter(address_key=person.address_key).first(),
         "consents": _consents(person, {each.pk: each.name for each in lists}),
     }

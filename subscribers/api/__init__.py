@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from subscribers.api.checks import CheckAddressView, CheckRunViewSet
 from subscribers.api.imports import ImportViewSet
 from subscribers.api.lists import ListViewSet, SegmentViewSet
 from subscribers.api.people import SubscriberViewSet
 
 __all__ = [
+    "CheckAddressView",
+    "CheckRunViewSet",
     "ImportViewSet",
     "ListViewSet",
     "SegmentViewSet",

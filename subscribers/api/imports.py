@@ -42,6 +42,7 @@ class ImportSerializer(serializers.ModelSerializer):
             "refused_count",
             "subscribed_count",
             "unmailable_count",
+            "held_count",
             "reasons",
             "warnings",
             "error",

@@ -11,13 +11,27 @@ from rest_framework.response import Response
 from emailplatform.api import Audited, Strict
 from subscribers import segmenting
 from subscribers.api.inputs import valid
+from subscribers.flagging import Kind, Policy
 from subscribers.models import MailingList, Segment
 
 
 class ListSerializer(Strict, serializers.ModelSerializer):
+    address_policy = serializers.DictField(
+        child=serializers.ChoiceField(Policy.choices),
+        required=False,
+        help_text="Flag of an address -> accept, hold or refuse; flags left out: as usual.",
+    )
+
     class Meta:
         model = MailingList
-        fields = ["id", "name", "description", "created_at"]
+        fields = ["id", "name", "description", "address_policy", "created_at"]
+
+    def validate_address_policy(self, policy: dict[str, str]) -> dict[str, str]:
+        unknown = [kind for kind in policy if kind not in Kind]
+        if unknown:
+            known = ", ".join(Kind)
+            raise serializers.ValidationError(f"“{unknown[0][:50]}” is no flag; use {known}.")
+        return policy
 
 
 class ListViewSet(

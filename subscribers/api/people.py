@@ -18,6 +18,7 @@ from emailplatform.api import Audited
 from subscribers import consenting, enrolling
 from subscribers.api.inputs import ListsInput, NewPersonInput, PersonInput, valid
 from subscribers.consents import BY_API
+from subscribers.flagging import Kind
 from subscribers.models import Subscriber, Subscription
 from subscribers.querysets import SubscriberQuerySet
 
@@ -57,6 +58,7 @@ class SubscriberSerializer(serializers.ModelSerializer):
 class SubscriberFilter(django_filters.FilterSet):
     email = django_filters.CharFilter(method="with_email")
     list = django_filters.NumberFilter(method="on_list")
+    flag = django_filters.ChoiceFilter(choices=Kind.choices, method="with_flag")
 
     class Meta:
         model = Subscriber
@@ -66,6 +68,9 @@ class SubscriberFilter(django_filters.FilterSet):
         self, people: QuerySet[Subscriber], _name: str, value: str
     ) -> QuerySet[Subscriber]:
         return people.filter(email=enrolling.clean(value))
+
+    def with_flag(self, people: SubscriberQuerySet, _name: str, value: str) -> SubscriberQuerySet:
+        return people.flagged([value])
 
     def on_list(self, people: SubscriberQuerySet, _name: str, value: int) -> SubscriberQuerySet:
         return people.on_lists([int(value)])
