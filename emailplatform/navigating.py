@@ -42,11 +42,12 @@ def groups() -> list[Group]:
         Entry("Webhooks out", "send", "webhooks.endpoint"),
         Entry("Incoming webhooks", "webhook", "webhooks.rawrequest"),
         Entry("Events", "bolt", "webhooks.event"),
+        Entry("Live", "sensors", url="admin:webhooks_event_live", right="webhooks.view_event"),
         Entry("API docs", "menu_book", url="/api/docs/"),
     ]
     if settings.SANDBOX_URL:
         sandbox = Entry("Sandbox inbox", "inbox", url=settings.SANDBOX_URL)
-        developers.insert(5, sandbox)
+        developers.insert(6, sandbox)
     return [
         Group("", [Entry("Overview", "space_dashboard", url="admin:index")]),
         Group(

@@ -37,6 +37,7 @@ _READ = [
     "webhooks.rawrequest",
     "webhooks.event",
     "webhooks.endpoint",
+    "webhooks.delivery",
 ]
 VIEWER: dict[str, tuple[str, ...]] = dict.fromkeys(_READ, ("view",))
 MARKETER = {
@@ -67,6 +68,7 @@ OPERATOR = {
     "delivery.mail": ("view",),
     "webhooks.rawrequest": ("view", "change"),
     "webhooks.endpoint": ALL,
+    "webhooks.delivery": ("view", "change"),
     "emailplatform.apikey": _EDIT,
     "emailplatform.auditentry": ("view",),
     "django_celery_beat.periodictask": ("view", "change"),

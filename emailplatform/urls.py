@@ -28,6 +28,8 @@ router.register("email/dead-letters", delivery_api.DeadLetterViewSet, basename="
 
 router.register("email/webhooks/events", webhooks_api.WebhookEventViewSet, basename="event")
 router.register("email/webhooks/requests", webhooks_api.WebhookRequestViewSet, basename="webhook")
+router.register("webhooks/endpoints", webhooks_api.EndpointViewSet, basename="endpoint")
+router.register("webhooks/deliveries", webhooks_api.DeliveryViewSet, basename="delivery")
 
 retry_webhook = webhooks_api.WebhookRequestViewSet.as_view(
     {"post": "retry"}, basename="webhook", detail=True
@@ -41,6 +43,7 @@ v1 = [
         r"^email/batch/?$", delivery_api.SendViewSet.as_view({"post": "batch"}, basename="mail")
     ),
     path("campaigns/<int:pk>/why/", webhooks_api.CampaignWhyView.as_view()),
+    re_path(r"^email/events/stream/?$", webhooks_api.EventStreamView.as_view()),
     path("email/webhooks/stats/", webhooks_api.WebhookStatsView.as_view()),
     path("email/webhooks/config/", webhooks_api.WebhookConfigView.as_view()),
     re_path(r"^email/webhooks/retry/(?P<pk>[^/.]+)/?$", retry_webhook),

@@ -98,3 +98,16 @@ def replay_since(endpoint: Endpoint, since: datetime, now: datetime) -> int:
             f"Choose a time within the last {LONGEST_REPLAY.days} days.", param="since"
         )
     return Delivery.objects.replay_since(endpoint.pk, since, now)
+
+
+def replay_one(delivery: Delivery, now: datetime) -> None:
+    """Send one again. Raises InvalidInput for a test and for what waits already."""
+    if not Delivery.objects.filter(pk=delivery.pk).replay(now):
+        raise InvalidInput("It is a test, or it waits already: there is nothing to send again.")
+
+
+def delete(endpoint: Endpoint, now: datetime) -> None:
+    """Delete an endpoint with all it was told; its log may be long."""
+    Delivery.objects.drop_of(endpoint.pk)
+    alerting.resolve(ALERT, endpoint.name, now)
+    endpoint.delete()

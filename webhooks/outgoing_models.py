@@ -150,7 +150,10 @@ class Delivery(models.Model):
                 name="delivery_under_way",
                 condition=Q(status="pending", leased_until__isnull=False),
             ),
-            models.Index(fields=["endpoint", "status", "-id"], name="delivery_log"),
+            models.Index(fields=["endpoint", "-id"], name="delivery_of_endpoint"),
+            models.Index(
+                fields=["endpoint", "-id"], name="delivery_given_up", condition=Q(status="failed")
+            ),
             models.Index(
                 fields=["ended_at"], name="delivery_ended", condition=Q(ended_at__isnull=False)
             ),

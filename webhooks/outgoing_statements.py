@@ -139,3 +139,10 @@ WITH old AS MATERIALIZED (
 DELETE FROM webhooks_delivery WHERE id IN (SELECT id FROM old)
 """
 """Django's foreign keys are checked at the end of the transaction, so the order does not matter."""
+
+DROP_TRIES = """
+DELETE FROM webhooks_deliverytry t USING webhooks_delivery d
+WHERE t.delivery_id = d.id AND d.endpoint_id = %s
+"""
+
+DROP = "DELETE FROM webhooks_delivery WHERE endpoint_id = %s"

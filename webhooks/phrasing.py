@@ -14,7 +14,7 @@ TEST = "test"
 """The type of what somebody sends by hand, to try an endpoint."""
 TEXTS = (
     *("provider_message_id", "bounce_class", "reason", "complaint_type", "url", "ip", "country"),
-    *("user_agent", "device", "client", "browser", "os"),
+    *("user_agent", "device", "client", "browser", "os", "machine_reason"),
 )
 """Facts that are text, null where there is none."""
 
@@ -61,8 +61,12 @@ def sample(now: datetime) -> str:
         campaign_id=12,
         subscriber_id=90_210,
         recipient="ana@example.com",
-        bounce_class="hard",
-        reason="550 5.1.1 No such user here",
+        is_machine=None,
+        **{
+            **dict.fromkeys(TEXTS, ""),
+            "bounce_class": "hard",
+            "reason": "550 5.1.1 No such user here",
+        },
     )
     return json.dumps(json.loads(body_of(event)), indent=2)
 

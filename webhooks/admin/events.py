@@ -16,7 +16,7 @@ from emailplatform.admin import Empty, PageAdmin, ReadOnlyAdmin
 from emailplatform.formats import ago, badge
 from subscribers.models import Subscriber
 from webhooks import reporting
-from webhooks.admin import overview, why
+from webhooks.admin import live, overview, why
 from webhooks.admin.filters import WhoseFilter, WhyWhoseFilter
 from webhooks.models import Event
 from webhooks.recounting import WORDS, Moment, moments, whose, why_whose, word_of
@@ -81,6 +81,8 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
             self.page("overview/", overview.piece, "overview", "overview"),
             self.page("of-campaign/<int:campaign>/", self.of_campaign, "of_campaign"),
             self.page("why/", self.why, "why", "why"),
+            self.page("live/", self.live, "live"),
+            self.page("live/now/", live.piece, "live_now"),
         ]
 
     def show(self, request: HttpRequest, event: Event) -> HttpResponse:
@@ -100,6 +102,10 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
         """Why did, or didn't, somebody get a campaign: `?campaign=7&email=ana@example.com`."""
         facts = why.context(request)
         return self.render(request, "admin/webhooks/why.html", facts.pop("title"), **facts)
+
+    def live(self, request: HttpRequest) -> HttpResponse:
+        """The newest events as they come."""
+        return self.render(request, "admin/webhooks/live.html", "Live", **live.context(request))
 
     # --- Pieces of other pages -----------------------------------------------------------
 

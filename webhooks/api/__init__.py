@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from webhooks.api.endpoints import DeliveryViewSet, EndpointViewSet
 from webhooks.api.hearing import (
     WebhookConfigView,
     WebhookEventViewSet,
@@ -9,9 +10,13 @@ from webhooks.api.hearing import (
     WebhookStatsView,
 )
 from webhooks.api.messages import CampaignWhyView, MessageViewSet
+from webhooks.api.streaming import EventStreamView
 
 __all__ = [
     "CampaignWhyView",
+    "DeliveryViewSet",
+    "EndpointViewSet",
+    "EventStreamView",
     "MessageViewSet",
     "WebhookConfigView",
     "WebhookEventViewSet",
