@@ -19,7 +19,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
+from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.db.models import F
 from django.utils import timezone
@@ -168,6 +170,20 @@ def test_secrets_are_not_readable_in_the_database(receiver: Receiver) -> None:
         cursor.execute("SELECT secrets FROM webhooks_endpoint")
         [stored] = cursor.fetchone()
     assert ours.secrets[0]["secret"].removeprefix("whsec_") not in stored
+
+
+def test_a_change_of_keys_takes_the_secrets_of_endpoints_along(
+    receiver: Receiver, settings: Any
+) -> None:
+    ours = endpoint(receiver)
+    known = ours.secrets
+    settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode(), *settings.ENCRYPTION_KEYS]
+
+    call_command("rotate_secrets")
+
+    settings.ENCRYPTION_KEYS = settings.ENCRYPTION_KEYS[:1]
+    ours.refresh_from_db()
+    assert ours.secrets == known
 
 
 # --- Order of commits --------------------------------------------------------------------

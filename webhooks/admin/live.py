@@ -1,6 +1,6 @@
 """The newest events as they come: a small cached piece that the page asks for again and again.
 
-No thread is kept open for a browser (docs/adr/0013): who asks with the ETag of what it has, and
+No thread is kept open for a browser (docs/adr/0011): who asks with the ETag of what it has, and
 nothing is new, gets 304 for the price of a look into the cache.
 """
 
