@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("webhooks", "0009_mailbox_of_bounces"),
+        ("webhooks", "0010_sightings"),
     ]
 
     operations = [
