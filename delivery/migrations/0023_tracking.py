@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("delivery", "0021_room_on_pages"),
+        ("delivery", "0022_refusals_to_tell"),
     ]
 
     operations = [
