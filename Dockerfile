@@ -25,6 +25,7 @@ COPY campaigns campaigns
 COPY delivery delivery
 COPY webhooks webhooks
 COPY templates templates
+COPY locale locale
 COPY static static
 # No key is baked in: collecting needs settings, and LOCAL makes throwaway ones outside the image.
 RUN LOCAL=1 VAR_DIR=/tmp/build PUBLIC_URL=https://build.invalid python manage.py collectstatic --noinput \

@@ -68,6 +68,10 @@ lock: | $(VENV)/bin/python ## Lock what pyproject.toml asks for (ARGS=--upgrade 
 		sed '/^    #/d' $$file > $$file.new && mv $$file.new $$file; \
 	done
 
+.PHONY: messages
+messages: ## Compile the translations after a change of locale/ (needs msgfmt of gettext)
+	@for po in locale/*/LC_MESSAGES/django.po; do msgfmt --check-format -o $${po%.po}.mo $$po; done
+
 .PHONY: clean
 clean: ## Remove the virtual environment and caches; data under var/ stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -23,6 +23,7 @@ BREAKER = "breaker"
 DEAD_LETTERS = "dead_letters"
 CAMPAIGN = "campaign"
 REDIS = "redis"
+SIGNUPS = "signups"
 LABELS = {
     "silence": "A provider does not tell",
     "endpoint": "A webhook endpoint is switched off",
@@ -33,6 +34,7 @@ LABELS = {
     DEAD_LETTERS: "Dead letters pile up",
     CAMPAIGN: "A campaign stopped",
     REDIS: "Redis is away",
+    SIGNUPS: "Sign-ups are held",
 }
 """Kind -> what it is called. A kind that is not here is shown by its own name."""
 LONGEST = timedelta(days=1)

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import accepting, expanding, reputing, ruling, sending, telling, watching
+from delivery import accepting, confirming, expanding, reputing, ruling, sending, telling, watching
 from delivery.models import Handoff, Message, Stream, Worker
 
 TICK_S = settings.TICK_S
@@ -48,6 +48,12 @@ def advance_campaigns() -> None:
     expanding.expand_all(now)
     expanding.cancel_rest()
     expanding.finish_done(now)
+
+
+@shared_task(expires=TICK_S)
+def ask_for_confirmations() -> None:
+    """Queue the mail of sign-ups that wait for a yes."""
+    confirming.ask_due(timezone.now())
 
 
 @shared_task(expires=15)

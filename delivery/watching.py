@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.urls import reverse
 from redis.exceptions import RedisError
 
@@ -19,6 +19,7 @@ from campaigns.models import Campaign
 from delivery import alerting, promising, reviving
 from delivery.models import ProviderAccount
 from emailplatform.formats import number
+from subscribers.models import Confirmation
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def watch(now: datetime) -> None:
     _watch_campaigns(now)
     _watch_dead_letters(now)
     _watch_redis(now)
+    _watch_signups(now)
 
 
 def _watch_providers(now: datetime) -> None:
@@ -111,3 +113,20 @@ def _watch_redis(now: datetime) -> None:
         alerting.raise_alert(alerting.REDIS, _SUBJECT_REDIS, text, payload, now, times=0)
     else:
         alerting.resolve(alerting.REDIS, _SUBJECT_REDIS, now)
+
+
+def _watch_signups(now: datetime) -> None:
+    """Forms that got more sign-ups in an hour than they may ask: a flood, or a great day."""
+    held = Confirmation.objects.held().values("form", "form__name").annotate(count=Count("pk"))
+    subjects = []
+    for row in held.order_by("form")[:MOST_CAMPAIGNS]:
+        subject = f"{row['form__name'] or 'A form that is gone'} (form {row['form']})"
+        text = (
+            f"{number(row['count'])} confirmation mails are held: more than the form may send in an"
+            " hour. Release or drop them on the form's page."
+        )
+        url = reverse("admin:subscribers_signupform_change", args=[row["form"] or 0])
+        payload = {"form": row["form"], "held": row["count"], "url": url}
+        alerting.raise_alert(alerting.SIGNUPS, subject, text, payload, now, times=0)
+        subjects.append(subject)
+    alerting.resolve_others(alerting.SIGNUPS, subjects, now)

@@ -30,6 +30,10 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
         "delivery.tasks.advance_campaigns",
         timedelta(seconds=2),
     ),
+    "Ask who signed up to confirm": (
+        "delivery.tasks.ask_for_confirmations",
+        timedelta(seconds=2),
+    ),
     "Recover hand-offs of dead workers": ("delivery.tasks.sweep", timedelta(seconds=15)),
     "Look for late mail and what else is wrong": ("delivery.tasks.watch", timedelta(seconds=15)),
     "Tell operators what is wrong": ("delivery.tasks.tell_operators", timedelta(seconds=10)),

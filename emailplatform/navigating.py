@@ -64,6 +64,7 @@ def groups() -> list[Group]:
                 Entry("Lists", "list_alt", "subscribers.mailinglist"),
                 Entry("Segments", "filter_alt", "subscribers.segment"),
                 Entry("Imports", "upload_file", "subscribers.import"),
+                Entry("Forms", "assignment", "subscribers.signupform"),
                 Entry("Suppressions", "block", "subscribers.suppression"),
                 Entry(
                     "Held addresses",

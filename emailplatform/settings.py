@@ -280,7 +280,9 @@ CONSENT_IP = env.choice("CONSENT_IP", "full", "network", "none")
 """What the record of consent keeps of an IP address."""
 CONSENT_DETAILS_DAYS = env.whole("CONSENT_DETAILS_DAYS", 1095)
 """After so many days the record forgets ip and user agent; 0: never."""
-CONFIRM_FROM = env.text("CONFIRM_FROM", ALERT_FROM)
+SIGNUPS_PER_HOUR = env.whole("SIGNUPS_PER_HOUR", 10)
+"""From one IP address; a network may do three times as many. 0: no limit."""
+CONFIRM_FROM = env.text("CONFIRM_FROM", ALERT_FROM or ("signup@example.com" if LOCAL else ""))
 """Who asks for confirmations, where a form does not say."""
 
 SANDBOX_PORT = env.whole("SANDBOX_PORT", 8025)
@@ -368,6 +370,12 @@ SILENCED_SYSTEM_CHECKS = [
 # --- The rest --------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
+LANGUAGES = [
+    ("en", "English"), ("de", "Deutsch"), ("fr", "Français"), ("es", "Español"),
+    ("it", "Italiano"), ("pt", "Português"), ("nl", "Nederlands"), ("ja", "日本語"),
+]  # fmt: skip
+"""What public pages and mails of ours speak. The admin speaks English."""
+LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
 USE_TZ = True
 USE_I18N = True

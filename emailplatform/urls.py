@@ -20,6 +20,7 @@ router.register("subscribers", subscribers_api.SubscriberViewSet, basename="subs
 router.register("lists", subscribers_api.ListViewSet, basename="list")
 router.register("segments", subscribers_api.SegmentViewSet, basename="segment")
 router.register("address-checks", subscribers_api.CheckRunViewSet, basename="address_check")
+router.register("forms", subscribers_api.FormViewSet, basename="form")
 router.register("imports", subscribers_api.ImportViewSet, basename="import")
 router.register("templates", campaigns_api.TemplateViewSet, basename="template")
 router.register("campaigns", campaigns_api.CampaignViewSet, basename="campaign")
@@ -37,6 +38,9 @@ retry_webhook = webhooks_api.WebhookRequestViewSet.as_view(
 send_api = delivery_api.SendViewSet.as_view
 v1 = [
     path("subscribers/check/", subscribers_api.CheckAddressView.as_view()),
+    re_path(
+        r"^subscribers/(?P<email>[^@]+@[^/]+)/consent/$", subscribers_api.ConsentView.as_view()
+    ),
     path("campaigns/<int:pk>/stats/", delivery_api.CampaignStatsView.as_view()),
     re_path(r"^email/send/?$", delivery_api.SendViewSet.as_view({"post": "send"}, basename="mail")),
     re_path(
@@ -62,6 +66,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("", include("webhooks.urls")),
+    path("", include("subscribers.urls")),
     re_path(r"^api/", refusing.nothing_here),
 ]
 

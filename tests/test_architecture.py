@@ -43,6 +43,9 @@ OPEN = {
     "/api/webhooks/email/x/x": "providers sign what they post",
     "/u/x/": "recipients have a signed link",
     "/v/x/": "recipients have a signed link",
+    "/p/x/": "recipients have a signed link",
+    "/s/x/": "who signed up has a signed link",
+    "/f/x/": "anybody may sign up",
     "/api/": "says that there is nothing",
 }
 _SAMPLES = {"email": "a@example.com"}
@@ -268,6 +271,7 @@ def test_the_tests_that_documents_name_are_there() -> None:
 # --- Shape --------------------------------------------------------------------------------
 
 TOP_LEVEL = {
+    "locale",
     *("manage.py", "pyproject.toml", "emailplatform", "campaigns", "subscribers", "delivery"),
     *("webhooks", "templates", "static", "tests", "Dockerfile", "Makefile", "README.md"),
     *("CHANGELOG.md", "docs", "demo", "compose.yaml", ".env.example", ".ci", ".gitignore"),

@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from webhooks import public, views
+from webhooks import pages, public, views
 
 EMAIL_WEBHOOKS = (
     r"^api/webhooks/email/(?P<kind>[a-z]+)/?$",
@@ -15,5 +15,6 @@ urlpatterns = [
     path(f"{HEALTH}/", views.health),
     *(re_path(each, views.email_webhook, name="email-webhook") for each in EMAIL_WEBHOOKS),
     path("v/<str:token>/", public.view, name="view-mail"),
-    path("u/<str:token>/", views.unsubscribe, name="unsubscribe"),
+    path("u/<str:token>/", pages.unsubscribe, name="unsubscribe"),
+    path("p/<str:token>/", pages.preferences, name="preferences"),
 ]

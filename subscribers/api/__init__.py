@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from subscribers.api.checks import CheckAddressView, CheckRunViewSet
+from subscribers.api.forms import ConsentView, FormViewSet
 from subscribers.api.imports import ImportViewSet
 from subscribers.api.lists import ListViewSet, SegmentViewSet
 from subscribers.api.people import SubscriberViewSet
@@ -10,6 +11,8 @@ from subscribers.api.people import SubscriberViewSet
 __all__ = [
     "CheckAddressView",
     "CheckRunViewSet",
+    "ConsentView",
+    "FormViewSet",
     "ImportViewSet",
     "ListViewSet",
     "SegmentViewSet",

@@ -24,7 +24,15 @@ class ListSerializer(Strict, serializers.ModelSerializer):
 
     class Meta:
         model = MailingList
-        fields = ["id", "name", "description", "address_policy", "created_at"]
+        fields = [
+            "id",
+            "name",
+            "description",
+            "double_opt_in",
+            "is_open",
+            "address_policy",
+            "created_at",
+        ]
 
     def validate_address_policy(self, policy: dict[str, str]) -> dict[str, str]:
         unknown = [kind for kind in policy if kind not in Kind]

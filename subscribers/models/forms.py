@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.postgres.fields import ArrayField
-from django.core.validators import RegexValidator
+from django.core.validators import RegexValidator, URLValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -37,9 +37,11 @@ class SignupForm(models.Model):
     """"first_name", "last_name", "country" or "attributes.<name>" -> is it required?"""
     texts = models.JSONField(default=dict, blank=True)
     """Language -> {"title", "intro", "button", "consent", "thanks"}; what is empty is ours."""
-    redirect_url = models.URLField(
+    redirect_url = models.CharField(
         "send people on to",
+        max_length=500,
         blank=True,
+        validators=[URLValidator(["https", "http"])],
         help_text="A page of yours for after signing up. Empty: a page of ours says what is next.",
     )
     origins = ArrayField(models.CharField(max_length=200), default=list, blank=True)

@@ -12,7 +12,16 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import accepting, expanding, reputing, ruling, sending, telling, watching
+from delivery import (
+    accepting,
+    confirming,
+    expanding,
+    reputing,
+    ruling,
+    sending,
+    telling,
+    watching,
+)
 from delivery.attending import here
 from delivery.models import Handoff, Message, Worker
 from webhooks import applying, crediting, delivering, doubting
@@ -70,6 +79,7 @@ class Command(BaseCommand):
         launching.start_due(now)
         expanding.expand_all(now)
         expanding.cancel_rest()
+        confirming.ask_due(now)
         sent = sending.send_slice(seconds)
         Handoff.objects.sweep()
         ruling.stamp_queued(timezone.now())
