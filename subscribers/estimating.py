@@ -65,7 +65,13 @@ def dry_run(
     with importing.opened(import_) as file, transaction.atomic():
         guessed = importing.attributes_of(mapping, layout_of(file, import_.delimiter), {})
         types = {name: kind for name, (_header, kind) in guessed.items()}
-        parser = Parser(import_.headers, mapping, types | importing.known_types(), import_.policies)
+        parser = Parser(
+            import_.headers,
+            mapping,
+            types | importing.known_types(),
+            import_.policies,
+            import_.tags,
+        )
         read = chunking.batches(import_, file, parser)
         with upserting.shadowed_seen(), closing(read) as batches:
             for batch in batches:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -22,11 +22,11 @@ from django.utils import timezone
 
 from emailplatform.errors import InvalidInput
 from emailplatform.states import InvalidTransition
-from subscribers import chunking, guessing
+from subscribers import chunking, converting, guessing
 from subscribers.models import Attribute, Import, MailingList
 from subscribers.parsing import Parser, guarded
 from subscribers.reading import DELIMITERS, Layout, layout_of
-from subscribers.receiving import received
+from subscribers.receiving import Received, received
 
 logger = logging.getLogger(__name__)
 
@@ -38,32 +38,56 @@ def start(
     *,
     known: str = Import.Known.UPDATE,
     user: AbstractBaseUser | None = None,
-    delimiter: str = "",
+    sheet: str = "",
 ) -> Import:
     """Store a file and return its import, the columns guessed, waiting for `confirm`.
 
-    `content` is read once, in blocks. Raises InvalidInput, in one sentence, for what is no CSV file
-    with a line of column names and at least one row; nothing is stored then.
+    `content` is read once, in blocks: CSV, or an Excel workbook, of which `sheet` is taken (the
+    first with something in it). Raises InvalidInput, in one sentence, for what has no line of
+    column names and at least one row; nothing is stored then.
     """
-    with received(content) as (file, encoding, size):
-        layout = layout_of(file, delimiter)
+    with received(content, sheet) as got:
         import_ = Import(
             filename=_short(filename),
             list=list,
             known=known,
-            encoding=encoding,
-            delimiter=layout.delimiter,
-            headers=layout.headers,
-            mapping=guessing.guess_mapping(layout.headers, layout.samples),
-            size=size,
-            offset=layout.offset,
-            line=layout.line,
             created_by=cast("Any", user),
         )
-        file.seek(0)
-        import_.file.save(f"{uuid4().hex}.csv", File(file), save=False)
+        _describe(import_, got)
+        _keep(import_, got)
     import_.save()
     return import_
+
+
+def choose_sheet(import_: Import, sheet: str) -> None:
+    """Read another sheet of the workbook an import came in; its columns are guessed anew.
+
+    Raises InvalidInput if there is no such sheet, or nothing in it that could be imported.
+    """
+    if import_.status != Import.Status.MAPPING or not import_.workbook:
+        raise InvalidInput("Only before an import has started, another sheet can be chosen.")
+    with import_.workbook.open("rb") as workbook, received(workbook.file, sheet) as got:
+        _describe(import_, got)
+        import_.file.delete(save=False)
+        import_.file.save(f"{uuid4().hex}.csv", File(got.file), save=False)
+    import_.save()
+
+
+def _describe(import_: Import, got: Received) -> None:
+    """Write down how the file is read. Raises InvalidInput if it cannot be."""
+    layout = layout_of(got.file, "," if got.workbook else "")
+    import_.encoding, import_.sheet, import_.sheets = got.encoding, got.sheet, [*got.sheets]
+    import_.delimiter, import_.headers = layout.delimiter, layout.headers
+    import_.mapping = guessing.guess_mapping(layout.headers, layout.samples)
+    import_.size, import_.offset, import_.line = got.size, layout.offset, layout.line
+    got.file.seek(0)
+
+
+def _keep(import_: Import, got: Received) -> None:
+    """Store the file, and the workbook as long as another of its sheets may be chosen."""
+    import_.file.save(f"{uuid4().hex}.csv", File(got.file), save=False)
+    if got.workbook and len(got.sheets) > 1:
+        import_.workbook.save(f"{uuid4().hex}.xlsx", File(got.workbook), save=False)
 
 
 def _short(filename: str) -> str:
@@ -103,6 +127,7 @@ _ENCODINGS = {
     "utf-8-sig": "UTF-8 with a byte order mark",
     "cp1252": "Windows-1252 (Latin-1)",
     "utf-16": "UTF-16",
+    "xlsx": "an Excel workbook",
 }
 
 
@@ -171,8 +196,11 @@ def confirm(
     mapping: Mapping[str, str],
     known: str = Import.Known.UPDATE,
     types: Mapping[str, str] | None = None,
+    tags: Iterable[str] = (),
 ) -> None:
     """Queue an import with these columns: header -> field, as in `Import.mapping`.
+
+    `tags` are given to everybody whom the import makes or updates.
 
     Headers not named are left out. Attributes that are new are registered, with the type in `types`
     (attribute name -> type) or the guessed one. Raises InvalidInput naming the column at fault.
@@ -185,7 +213,9 @@ def confirm(
         layout = layout_of(file, import_.delimiter)
     with transaction.atomic():
         _register_attributes(full, layout, types or {})
-        import_.move_to(Import.Status.QUEUED, mapping=full, known=known)
+        everybody = [*converting.tags(",".join(tags))]
+        import_.move_to(Import.Status.QUEUED, mapping=full, known=known, tags=everybody)
+    import_.let_go_of_workbook()
 
 
 def check_mapping(import_: Import, mapping: Mapping[str, str]) -> None:
@@ -257,7 +287,7 @@ def run(pk: int, seconds: float = 20.0) -> bool:
 
 def _work(import_: Import, stop_at: float) -> bool:
     """Write chunk after chunk until the file or the time is over; say whether it was the file."""
-    parser = Parser(import_.headers, import_.mapping, known_types(), import_.policies)
+    parser = Parser(import_.headers, import_.mapping, known_types(), import_.policies, import_.tags)
     with opened(import_) as file, closing(chunking.batches(import_, file, parser)) as batches:
         for batch in batches:
             chunking.write(import_, batch)

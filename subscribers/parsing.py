@@ -61,8 +61,9 @@ class Batch:
 
 
 @lru_cache(maxsize=4096)
-def _tags_literal(text: str) -> str:
-    quoted = (tag.replace("\\", r"\\").replace('"', r"\"") for tag in converting.tags(text))
+def _tags_literal(text: str, everybody: tuple[str, ...] = ()) -> str:
+    tags = dict.fromkeys((*everybody, *converting.tags(text)))
+    quoted = (tag.replace("\\", r"\\").replace('"', r"\"") for tag in tags)
     return "{" + ",".join(f'"{tag}"' for tag in quoted) + "}"
 
 
@@ -76,7 +77,6 @@ _CONVERT: dict[str, Callable[[str], str | None]] = {
     "language": converting.language,
     "time_zone": converting.time_zone,
     "country": converting.country,
-    "tags": _tags_literal,
 }
 _WARNING = {
     "language": "language not understood: left empty",
@@ -112,10 +112,16 @@ class Parser:
         mapping: Mapping[str, str],
         types: Mapping[str, str],
         policies: Mapping[str, str] | None = None,
+        tags: Sequence[str] = (),
     ) -> None:
-        """`types`: attribute name -> Attribute.Type; `policies`: those of the list they go on."""
+        """`types`: attribute name -> Attribute.Type; `policies`: those of the list they go on.
+
+        `tags` are everybody's.
+        """
         self._width = len(headers)
         self._policies = policies or {}
+        self._everybody = tuple(tags)
+        self._tags = _tags_literal("", self._everybody)
         self._columns: list[tuple[int, int, Callable[[str], str | None], str]] = []
         self._attributes: list[tuple[int, str, Callable[[str], str | None], str]] = []
         for position, header in enumerate(headers):
@@ -127,7 +133,8 @@ class Parser:
             elif target:
                 column = Person._fields.index(target)
                 warning = _WARNING.get(target, "")
-                self._columns.append((position, column, _CONVERT[target], warning))
+                convert = self._with_tags if target == "tags" else _CONVERT[target]
+                self._columns.append((position, column, convert, warning))
 
     def _add_attribute(
         self, position: int, header: str, name: str, types: Mapping[str, str]
@@ -135,6 +142,9 @@ class Parser:
         kind = types.get(name, "text")
         warning = f"“{header}” {_TYPE_WARNING.get(kind, '')}"
         self._attributes.append((position, f'"{name}":', _json(kind), warning))
+
+    def _with_tags(self, cell: str) -> str:
+        return _tags_literal(cell, self._everybody)
 
     def parse(self, records: Iterable[Record]) -> Batch:
         """Return what the records come to. Rows with nothing in them are no rows."""
@@ -188,7 +198,7 @@ class Parser:
 
     def _person(self, email: str, cells: list[str], warnings: Counter[str]) -> Person:
         values: list[str | bytes] = [
-            email, address_key(email), mailbox_of(email), "", "", "", "", "", "{}", "{}",
+            email, address_key(email), mailbox_of(email), "", "", "", "", "", "{}", self._tags,
         ]  # fmt: skip
         width = len(cells)
         for position, column, convert, warning in self._columns:

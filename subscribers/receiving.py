@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import codecs
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 from django.conf import settings
 
 from emailplatform.errors import InvalidInput
+from subscribers import unpacking
 
 _BLOCK = 1 << 18
 _NOT_CSV = {
-    b"PK\x03\x04": "This is an Excel workbook (or a zip file); save the sheet as CSV.",
-    b"\xd0\xcf\x11\xe0": "This is an old Excel workbook; save the sheet as CSV.",
+    b"\xd0\xcf\x11\xe0": (
+        "This is an Excel workbook that is old, or protected by a password: save it as .xlsx"
+        " without one, or the sheet as CSV."
+    ),
     b"\x1f\x8b": "This file is compressed; unpack it and upload the CSV inside.",
     b"%PDF": "This is a PDF; export the people as CSV and upload that.",
     b"{": "This looks like JSON; export the people as CSV and upload that.",
@@ -28,14 +31,19 @@ class Received(NamedTuple):
     file: BinaryIO
     encoding: str
     size: int
+    workbook: BinaryIO | None = None
+    """The Excel workbook that it was a sheet of, and of which sheets one may choose."""
+    sheet: str = ""
+    sheets: Sequence[str] = ()
 
 
 @contextmanager
-def received(content: BinaryIO) -> Iterator[Received]:
+def received(content: BinaryIO, sheet: str = "") -> Iterator[Received]:
     """Give the upload as a temporary file, ready to be read and stored; it is gone afterwards.
 
-    `content` is read once, in blocks, never more than MAX_UPLOAD_BYTES of it. UTF-16 becomes UTF-8
-    and the CR of old Macs becomes LF. Raises InvalidInput in one sentence.
+    `content` is read once, in blocks, never more than MAX_UPLOAD_BYTES of it. UTF-16 becomes UTF-8,
+    the CR of old Macs becomes LF, and of an Excel workbook a sheet becomes CSV: `sheet`, or the
+    first with something in it. Raises InvalidInput in one sentence.
     """
     here = settings.FILE_UPLOAD_TEMP_DIR
     with tempfile.TemporaryFile(dir=here) as raw, tempfile.TemporaryFile(dir=here) as rewritten:
@@ -44,6 +52,13 @@ def received(content: BinaryIO) -> Iterator[Received]:
         sample = raw.read(_BLOCK)
         _refuse_other_formats(sample)
         raw.seek(0)
+        if sample.startswith(unpacking.ZIP):
+            found = unpacking.unpack(raw, rewritten, sheet)
+            size = rewritten.seek(0, 2)
+            rewritten.seek(0)
+            raw.seek(0)
+            yield Received(rewritten, "xlsx", size, raw, found.sheet, found.sheets)
+            return
         utf16 = _utf16(sample)
         file: BinaryIO = raw
         if utf16:

@@ -72,7 +72,7 @@ def _read(import_: Import, mapping: Mapping[str, str]) -> tuple[Batch, bool]:
         layout = layout_of(file, import_.delimiter)
         records = Records(file, layout.delimiter, layout.offset, layout.line)
         types = {**_guessed_types(import_, mapping, layout), **importing.known_types()}
-        parser = Parser(import_.headers, mapping, types, import_.policies)
+        parser = Parser(import_.headers, mapping, types, import_.policies, import_.tags)
         batch = parser.parse(islice(records, MOST_ROWS))
     return batch, records.offset >= import_.size
 

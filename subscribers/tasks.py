@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from subscribers import confirming, importing, rechecking, verifying
+from subscribers import confirming, importing, rechecking, undoing, verifying
 from subscribers.models import CheckRun, ConsentRecord, Import
 
 SLICE_S = 20.0
@@ -18,8 +18,13 @@ SLICE_S = 20.0
 
 @shared_task(expires=5)
 def run_imports() -> None:
-    """Work on imports that wait, or whose worker died, the longest waiting first."""
+    """Take back what somebody wants taken back; then work on imports that wait.
+
+    Also on those whose worker died; the longest waiting first.
+    """
     stop_at = monotonic() + SLICE_S
+    for undoable in Import.objects.to_undo():
+        undoing.undo(undoable, timezone.now())
     for pk in Import.objects.workable(timezone.now()).waiting_longest():
         importing.run(pk, stop_at - monotonic())
         if monotonic() >= stop_at:

@@ -129,6 +129,23 @@ def shadowed_seen() -> Iterator[None]:
     _changed("DROP TABLE pg_temp.subscribers_seenaddress")
 
 
+def take_off(import_: Import, now: datetime) -> int:
+    """Delete the subscriptions an import made that nobody touched since; return how many."""
+    row: tuple[int] = _row(
+        f"""
+        WITH gone AS (
+            DELETE FROM subscribers_subscription
+            WHERE list_id = %(list)s AND source = %(source)s AND status IN ('active', 'held')
+                AND changed_at = created_at
+            RETURNING subscriber_id, 'active' AS status
+        ), recorded AS ({_RECORD.replace("'imported'", "'taken_off'").format(rows="gone")})
+        SELECT count(*) FROM gone
+        """,  # noqa: S608 — nothing but the constants above
+        _facts(import_, now),
+    )
+    return row[0]
+
+
 def estimate(source: int, into: int | None, known: str) -> Counts:
     """Return what `upsert` would come to, having written nothing (in `shadowed_seen`)."""
     duplicates = _drop_seen(source)

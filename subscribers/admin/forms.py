@@ -8,10 +8,11 @@ from typing import Any, BinaryIO
 
 from django import forms
 from django.conf import settings
+from django.utils.functional import cached_property
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from emailplatform.errors import InvalidInput
-from subscribers import converting, enrolling
+from subscribers import converting, enrolling, pasting
 from subscribers.flagging import Kind, Policy
 from subscribers.models import Attribute, MailingList, Subscriber, Suppression
 
@@ -193,7 +194,7 @@ class UploadForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         if not data.get("file") and not (data.get("pasted") or "").strip() and not self.errors:
-            self.add_error("file", "Choose a file, or paste rows below.")
+            self.add_error("file", "Choose a file, or paste addresses below.")
         if data.get("list") and data.get("new_list"):
             self.add_error("new_list", "Choose a list or name a new one, not both.")
         return data
@@ -203,4 +204,14 @@ class UploadForm(forms.Form):
         file = self.cleaned_data.get("file")
         if file:
             return file, file.name
-        return BytesIO(self.cleaned_data["pasted"].encode()), "pasted.csv"
+        rows = self._addresses or self.cleaned_data["pasted"].encode()
+        return BytesIO(rows), "pasted.csv"
+
+    @property
+    def is_of_addresses(self) -> bool:
+        """Were addresses pasted, whose meaning is plain? A table's columns are asked for."""
+        return not self.cleaned_data.get("file") and self._addresses is not None
+
+    @cached_property
+    def _addresses(self) -> bytes | None:
+        return pasting.as_csv(self.cleaned_data["pasted"])

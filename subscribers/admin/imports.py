@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
 from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -16,9 +22,9 @@ from django.utils.safestring import SafeString
 from emailplatform.admin import Button, Empty, PageAdmin
 from emailplatform.errors import DomainError
 from emailplatform.formats import ago, badge, number
-from subscribers import importing, pacing, rehearsing
+from subscribers import importing, pacing, rehearsing, undoing
 from subscribers.admin.forms import UploadForm
-from subscribers.admin.mapping import chosen, columns_context
+from subscribers.admin.mapping import Chosen, as_posted, chosen, columns_context
 from subscribers.models import Import, MailingList
 from subscribers.tasks import run_imports
 
@@ -49,8 +55,8 @@ class ImportAdmin(PageAdmin):
     empty = Empty(
         "upload_file",
         "No imports yet",
-        "Bring people from your shop, your CRM or another mail tool as a CSV file. You see what "
-        "will happen before anything changes.",
+        "Bring people from your shop, your CRM or another mail tool as a CSV or Excel file, or "
+        "paste their addresses. You see what will happen before anything changes.",
         "Import people",
         "admin:subscribers_import_add",
     )
@@ -99,6 +105,8 @@ class ImportAdmin(PageAdmin):
     def own_urls(self) -> list[URLPattern]:
         return [
             self.page("<int:pk>/check/", self.look_before, "check", "change"),
+            self.deed("<int:pk>/sheet/", self.choose_sheet, "sheet"),
+            self.deed("<int:pk>/undo/", self.undo, "undo"),
             self.page("<int:pk>/progress/", self.progress, "progress"),
             self.page("<int:pk>/refused.csv", self.refused, "refused"),
             self.deed("<int:pk>/start/", self.start, "start"),
@@ -118,10 +126,14 @@ class ImportAdmin(PageAdmin):
             request.POST or None, request.FILES or None, initial={"list": request.GET.get("list")}
         )
         if request.method == "POST" and form.is_valid() and (new := self._received(request, form)):
+            if form.is_of_addresses:
+                return HttpResponseRedirect(self.url("check", new.pk))
             return self.back(request, new)
         template = "admin/subscribers/import/upload.html"
         most = settings.MAX_UPLOAD_BYTES
-        return self.render(request, template, "Import people", form=form, most=most)
+        return self.render(
+            request, template, "Import people", form=form, most=most, paste="paste" in request.GET
+        )
 
     def _received(self, request: HttpRequest, form: UploadForm) -> Import | None:
         """Store the upload; a list made for it goes with it if the file is refused."""
@@ -143,7 +155,7 @@ class ImportAdmin(PageAdmin):
     def show(self, request: HttpRequest, import_: Import) -> HttpResponse:
         """Draw the page its state asks for."""
         if import_.status == Import.Status.MAPPING:
-            return self._columns(request, import_, import_.mapping, import_.known)
+            return self._columns(request, import_, Chosen(import_.mapping, import_.known, []))
         return self.render(
             request,
             "admin/subscribers/import/page.html",
@@ -158,43 +170,50 @@ class ImportAdmin(PageAdmin):
         )
 
     def _columns(
-        self, request: HttpRequest, import_: Import, mapping: Any, known: str, error: str = ""
+        self, request: HttpRequest, import_: Import, choice: Chosen, error: str = ""
     ) -> HttpResponse:
         template = "admin/subscribers/import/columns.html"
         try:
-            context = columns_context(import_, mapping)
+            context = columns_context(import_, choice.mapping)
         except DomainError as gone:
             context, error = {"columns": [], "problems": []}, str(gone)
         choices = [(value, str(label)) for value, label in Import.Known.choices]
         return self.render(
-            request, template, import_.filename, import_, error=error, known=known,
-            known_choices=choices, **context,
+            request, template, import_.filename, import_, error=error, known=choice.known,
+            known_choices=choices, tags=", ".join(choice.tags), **context,
         )  # fmt: skip
 
     def look_before(self, request: HttpRequest, import_: Import) -> HttpResponse:
-        """Show what would happen with the columns as chosen; nothing has changed yet."""
-        if request.method != "POST" or import_.status != Import.Status.MAPPING:
+        """Show what would happen with the columns as chosen, or as guessed; nothing changes."""
+        if import_.status != Import.Status.MAPPING:
             return self.back(request, import_)
-        mapping, known = chosen(import_, request.POST)
+        posted = request.POST if request.method == "POST" else as_posted(import_)
+        choice = chosen(import_, posted)
         try:
-            rehearsal = rehearsing.rehearse(import_, mapping)
+            rehearsal = rehearsing.rehearse(import_, choice.mapping)
         except DomainError as error:
-            return self._columns(request, import_, mapping, known, str(error))
+            return self._columns(request, import_, choice, str(error))
         return self.render(
             request,
             "admin/subscribers/import/check.html",
             import_.filename,
             import_,
             rehearsal=rehearsal,
-            chosen=_hidden(request),
-            known_label=Import.Known(known).label,
+            chosen=_hidden(posted),
+            tags=choice.tags,
+            known_label=Import.Known(choice.known).label,
         )
 
     def start(self, request: HttpRequest, import_: Import) -> None:
-        mapping, known = chosen(import_, request.POST)
-        importing.confirm(import_, mapping, known)
+        choice = chosen(import_, request.POST)
+        importing.confirm(import_, choice.mapping, choice.known, tags=choice.tags)
         self.log_change(request, import_, "Started.")
         _nudge()
+
+    def choose_sheet(self, request: HttpRequest, import_: Import) -> None:
+        sheet = request.POST.get("sheet", "")
+        importing.choose_sheet(import_, sheet)
+        self.log_change(request, import_, f"Chose the sheet “{sheet}”.")
 
     # --- 4. Watch --------------------------------------------------------------------------
 
@@ -216,7 +235,18 @@ class ImportAdmin(PageAdmin):
         if import_.status == Import.Status.PAUSED:
             go_on = self.url("resume", import_.pk)
             return [stop, Button("Go on", go_on, "play_arrow", "primary", post=True)]
-        return [Button("Import another file", self.url("add"), "upload_file", "primary")]
+        another = Button("Import another file", self.url("add"), "upload_file", "primary")
+        if not import_.is_undoable:
+            return [another]
+        people = (
+            "1 person" if import_.subscribed_count == 1 else f"{import_.subscribed_count:,} people"
+        )
+        undo = Button(
+            "Take them off the list", self.url("undo", import_.pk), "undo", "danger", post=True,
+            confirm=f"Take the {people} whom this import put on {import_.list} off it again? "
+            "Who left or changed anything meanwhile stays as they are. The people themselves stay.",
+        )  # fmt: skip
+        return [undo, another]
 
     def pause(self, request: HttpRequest, import_: Import) -> None:
         import_.pause()
@@ -230,6 +260,11 @@ class ImportAdmin(PageAdmin):
     def cancel(self, request: HttpRequest, import_: Import) -> None:
         import_.cancel()
         self.done(request, import_, "The import is stopped. People taken so far stay.")
+
+    def undo(self, request: HttpRequest, import_: Import) -> None:
+        undoing.ask(import_, timezone.now())
+        self.done(request, import_, f"They are being taken off {import_.list} again.")
+        _nudge()
 
     # --- 5. Result -------------------------------------------------------------------------
 
@@ -249,7 +284,6 @@ def _nudge() -> None:
     transaction.on_commit(run_imports.delay, robust=True)
 
 
-def _hidden(request: HttpRequest) -> list[tuple[str, str]]:
+def _hidden(posted: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was chosen, to be sent once more."""
-    posted = request.POST.items()
-    return [(name, str(value)) for name, value in posted if name != "csrfmiddlewaretoken"]
+    return [(name, str(posted[name])) for name in posted if name != "csrfmiddlewaretoken"]

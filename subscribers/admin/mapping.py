@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from subscribers import guessing, importing
+from subscribers import converting, guessing, importing
 from subscribers.models import Attribute, Import
 
 _TYPES = {"text": "text", "number": "numbers", "date": "dates", "boolean": "yes or no"}
@@ -40,10 +40,28 @@ def _groups(attributes: dict[str, str], suggestion: str) -> list[tuple[str, list
     return groups
 
 
-def chosen(import_: Import, posted: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """Return (mapping, what to do with known people) from the form's names `column-<number>`."""
+class Chosen(NamedTuple):
+    """What the form says: columns by header, what to do with known people, tags for everybody."""
+
+    mapping: dict[str, str]
+    known: str
+    tags: list[str]
+
+
+def chosen(import_: Import, posted: Mapping[str, str]) -> Chosen:
+    """Return what was chosen; columns have the names `column-<number>`."""
     mapping = {
         header: posted.get(f"column-{position}", "")
         for position, header in enumerate(import_.headers)
     }
-    return mapping, posted.get("known", Import.Known.UPDATE)
+    tags = [*converting.tags(posted.get("tags", ""))]
+    return Chosen(mapping, posted.get("known", Import.Known.UPDATE), tags)
+
+
+def as_posted(import_: Import) -> dict[str, str]:
+    """Return what the form would send if nobody changed it."""
+    columns = {
+        f"column-{position}": import_.mapping.get(header, "")
+        for position, header in enumerate(import_.headers)
+    }
+    return {**columns, "known": import_.known}

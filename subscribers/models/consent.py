@@ -62,6 +62,7 @@ class ConsentRecord(models.Model):
         SUBSCRIBED = "subscribed", "Joined"
         CONFIRMED = "confirmed", "Confirmed"
         IMPORTED = "imported", "Imported"
+        TAKEN_OFF = "taken_off", "Import taken back"
         LEFT = "left", "Left"
         LEFT_ALL = "left_all", "Left everything"
         RETURNED = "returned", "Came back"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -41,6 +42,15 @@ class Import(StatefulModel):
     file = models.FileField(upload_to="imports/%Y/%m/", max_length=300)
     headers = models.JSONField(default=list, editable=False)
     """Column names in order, none empty and none twice."""
+    tags = ArrayField(
+        models.CharField(max_length=50), default=list, db_default=[], blank=True, size=20
+    )
+    """Given to everybody in the file, beside those of their own row."""
+    workbook = models.FileField(upload_to="imports/%Y/%m/", max_length=300, blank=True)
+    """The Excel workbook that `file` was made from; kept while another sheet may be chosen."""
+    sheet = models.CharField(max_length=100, blank=True, db_default="")
+    sheets = models.JSONField(default=list, db_default=[], editable=False)
+    """Names of the sheets of `workbook`."""
     list = models.ForeignKey(MailingList, models.PROTECT, null=True, blank=True)
     encoding = models.CharField(max_length=20, blank=True)
     delimiter = models.CharField(max_length=1, blank=True)
@@ -73,6 +83,10 @@ class Import(StatefulModel):
     """What is odd, in words -> in how many rows; they were taken all the same."""
     error = models.CharField(max_length=500, blank=True)
     """Why the whole file failed, in one sentence."""
+    undo_asked_at = models.DateTimeField(null=True, blank=True)
+    undone_at = models.DateTimeField(null=True, blank=True)
+    """When a worker took the people off the list again."""
+    undone_count = models.PositiveIntegerField(db_default=0, default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     """Until when a worker owns a running import; afterwards another goes on from `offset`."""
     created_by = models.ForeignKey(
@@ -103,6 +117,12 @@ class Import(StatefulModel):
         return self.status in {self.Status.QUEUED, self.Status.RUNNING}
 
     @property
+    def is_undoable(self) -> bool:
+        """Has it ended, and put people on a list from whom nobody took them yet?"""
+        is_over = self.finished_at is not None and bool(self.subscribed_count)
+        return is_over and self.list_id is not None and self.undo_asked_at is None
+
+    @property
     def policies(self) -> dict[str, str]:
         """What the list does with flagged addresses; without a list all are taken."""
         return self.list.policies if self.list else {}
@@ -129,6 +149,13 @@ class Import(StatefulModel):
         self.move_to(status, finished_at=timezone.now(), lease_until=None, error=error[:500])
         SeenAddress.objects.filter(source_id=self.pk).delete()
         self.file.delete(save=False)
+        self.let_go_of_workbook()
+
+    def let_go_of_workbook(self) -> None:
+        """Delete the workbook, if there is one; what its sheet became stays."""
+        if self.workbook:
+            self.workbook.delete(save=False)
+            type(self).objects.filter(pk=self.pk).update(workbook="")
 
 
 class SeenAddress(models.Model):

@@ -331,6 +331,20 @@ class ImportQuerySet(models.QuerySet["Import"]):
         rows = self.filter(pk=pk, offset=done, status=self.model.Status.RUNNING)
         return bool(rows.update(**fields))
 
+    def to_undo(self) -> list[int]:
+        """Return the keys of imports that somebody wants taken back."""
+        asked = self.filter(undo_asked_at__isnull=False, undone_at=None)
+        return list(asked.order_by("undo_asked_at").values_list("pk", flat=True))
+
+    def ask_undo(self, pk: int, now: datetime) -> bool:
+        """Note that an import is to be taken back; False if somebody did before."""
+        return bool(self.filter(pk=pk, undo_asked_at=None).update(undo_asked_at=now))
+
+    def take_undo(self, pk: int, now: datetime) -> Import | None:
+        """Return an import to be taken back, marked as done; None if another was faster."""
+        rows = self.filter(pk=pk, undo_asked_at__isnull=False, undone_at=None)
+        return self.get(pk=pk) if rows.update(undone_at=now) else None
+
     def release(self, pk: int, now: datetime) -> None:
         """Let another worker take a running import at once."""
         self.filter(pk=pk, status=self.model.Status.RUNNING).update(lease_until=now)

@@ -112,7 +112,7 @@ def test_rows_can_be_pasted_and_a_list_made_on_the_way(admin_client):
     ("content", "sentence"),
     [
         (b"", "The file is empty."),
-        (b"PK\x03\x04rest", "This is an Excel workbook"),
+        (b"PK\x03\x04rest", "The workbook cannot be read"),
         (b"%PDF-1.7", "This is a PDF"),
         (b"email,name\n", "The file has a line of column names and nothing below it."),
     ],
@@ -141,7 +141,7 @@ def test_a_file_that_is_too_large_is_refused_with_both_sizes(admin_client, setti
 def test_no_file_and_nothing_pasted_is_said_in_words(admin_client, pasted):
     page = text(admin_client.post(ADD, {"pasted": pasted}))
 
-    assert "Choose a file, or paste rows below." in page
+    assert "Choose a file, or paste addresses below." in page
 
 
 def test_a_file_without_addresses_says_what_to_choose(admin_client):

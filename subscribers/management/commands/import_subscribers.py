@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
+from django.utils import timezone
 
 from emailplatform.errors import DomainError
 from emailplatform.terminal import Bar
-from subscribers import estimating, importing
+from subscribers import estimating, importing, undoing
 from subscribers.models import Import, MailingList
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ _STEP_S = 0.5
 class Command(BaseCommand):
     """Import people from a CSV file, with progress, and say what became of every row."""
 
-    help = "Import people from a CSV file (- for standard input) and put them on a list."
+    help = "Import people from a CSV or Excel file (- for standard input), put them on a list."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", nargs="?", help="CSV file; - reads standard input")
+        parser.add_argument("file", nargs="?", help="CSV or Excel file; - reads standard input")
         parser.add_argument("--list", help="name of the list they go on; left out: on none")
         parser.add_argument("--create-list", action="store_true", help="make the list if need be")
         parser.add_argument(
@@ -45,13 +46,18 @@ class Command(BaseCommand):
             "--dry-run", action="store_true", help="say what would happen, change nothing"
         )
         parser.add_argument("--errors", metavar="FILE", help="write the refused rows there, as CSV")
+        parser.add_argument("--sheet", default="", help="of an Excel workbook; else the first")
+        parser.add_argument("--tags", default="", help="for everybody, with commas between them")
+        parser.add_argument(
+            "--undo", type=int, metavar="ID", help="take off the list whom an import put on it"
+        )
         parser.add_argument("--resume", type=int, metavar="ID", help="go on with an import")
 
     def handle(self, **options: Any) -> None:
         """Import, or raise CommandError with one sentence."""
         try:
-            if options["dry_run"]:
-                self._estimate(options)
+            if options["dry_run"] or options["undo"]:
+                self._undo(options["undo"]) if options["undo"] else self._estimate(options)
                 return
             import_ = _resumed(options["resume"]) if options["resume"] else self._start(options)
             self._run(import_)
@@ -68,13 +74,17 @@ class Command(BaseCommand):
         target = _list(options["list"], is_new_welcome=options["create_list"])
         with _content(options["file"]) as content:
             name = "standard input" if options["file"] == "-" else options["file"]
-            import_ = importing.start(content, name, target, known=options["known"])
+            import_ = importing.start(
+                content, name, target, known=options["known"], sheet=options["sheet"]
+            )
         try:
             import_.mapping = _mapping(import_, options["mapped"])
             self._show_columns(import_)
             importing.check_mapping(import_, import_.mapping)
             if not options["dry_run"]:
-                importing.confirm(import_, import_.mapping, options["known"])
+                importing.confirm(
+                    import_, import_.mapping, options["known"], tags=[options["tags"]]
+                )
         except (DomainError, CommandError):
             import_.discard()
             raise
@@ -107,6 +117,16 @@ class Command(BaseCommand):
             transaction.set_rollback(True)  # the list of --create-list
         self.stdout.write("Nothing was changed. This would be the result:")
         self._figures(report)
+
+    def _undo(self, pk: int) -> None:
+        import_ = Import.objects.filter(pk=pk).first()
+        if import_ is None:
+            raise CommandError(f"There is no import {pk}.")
+        now = timezone.now()
+        undoing.ask(import_, now)
+        undoing.undo(pk, now)
+        import_.refresh_from_db(fields=["undone_count"])
+        self.stdout.write(f"{import_.undone_count:,} were taken off {import_.list} again.")
 
     def _run(self, import_: Import) -> None:
         """Work until it is over, whoever works: a worker may take turns with us."""
