@@ -120,9 +120,12 @@ class PeopleAdmin(PageAdmin):
 
     @admin.display(description="Lists")
     def on_lists(self, person: Subscriber) -> str:
-        active = Subscription.Status.ACTIVE
-        names = [each.list.name for each in person.subscriptions.all() if each.status == active]
-        return ", ".join(names) or "–"
+        standing = Subscription.Status
+        words = {standing.ACTIVE: "{}", standing.HELD: "{} (held back)"}
+        rows = [each for each in person.subscriptions.all() if each.status in words]
+        return (
+            ", ".join(words[standing(each.status)].format(each.list.name) for each in rows) or "–"
+        )
 
     @admin.display(description="Since")
     def joined(self, person: Subscriber) -> str:

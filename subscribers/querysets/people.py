@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models
@@ -49,16 +51,20 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
         """People whose address has at least one of these flags (`flagging.Kind`)."""
         from subscribers.models import Domain
 
+        found: list[models.QuerySet[Any, Any]] = []
         of_domains = [kind for kind in kinds if kind != Kind.ROLE]
-        wanted = Q(pk__in=())
         if of_domains:
             names = Domain.objects.filter(flags__overlap=of_domains).exclude(flags=[])
-            wanted |= Q(domain__in=names.values("name"))
+            people = self.model.objects.alias(domain=domain_of())
+            found.append(people.filter(domain__in=names.values("name")).values("pk"))
         if Kind.ROLE in kinds:
             # Ranges of the index of addresses.
-            for role in flagging.ROLES:
-                wanted |= Q(email__startswith=f"{role}@")
-        return self.alias(domain=domain_of()).filter(wanted)
+            begins = [Q(email__startswith=f"{role}@") for role in sorted(flagging.ROLES)]
+            found.append(self.model.objects.filter(reduce(or_, begins)).values("pk"))
+        if len(found) == 2:
+            # Not OR: two kinds of index cannot answer that, and everybody would be read.
+            return self.filter(pk__in=found[0].union(found[1]))
+        return self.filter(pk__in=found[0]) if found else self.none()
 
     def of_unknown_domains(self) -> Self:
         """People of whose domain DNS has told nothing."""
