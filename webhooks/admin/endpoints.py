@@ -40,7 +40,7 @@ class EndpointForm(Styled, forms.ModelForm):
 
     types = forms.MultipleChoiceField(
         label="Told of",
-        choices=[(each.value, WORDS[each.value].label) for each in EventType],
+        choices=[(each.value, f"{WORDS[each.value].label} ({each.value})") for each in EventType],
         widget=forms.CheckboxSelectMultiple,
         required=False,
         help_text="None: everything, also what is added later.",
