@@ -87,6 +87,7 @@ def groups() -> list[Group]:
             "Delivery",
             [
                 Entry("Providers", "dns", "delivery.provideraccount"),
+                Entry("Sending domains", "language", "delivery.sendingdomain"),
                 Entry("Routing rules", "alt_route", "delivery.routingrule"),
                 Entry("Queues & lanes", "swap_vert", "delivery.worker"),
                 Entry("Hand-offs", "outbox", "delivery.handoff"),

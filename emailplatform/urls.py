@@ -25,6 +25,7 @@ router.register("imports", subscribers_api.ImportViewSet, basename="import")
 router.register("templates", campaigns_api.TemplateViewSet, basename="template")
 router.register("campaigns", campaigns_api.CampaignViewSet, basename="campaign")
 router.register("email/messages", webhooks_api.MessageViewSet, basename="mail")
+router.register("sending-domains", delivery_api.SendingDomainViewSet, basename="sending_domain")
 router.register("email/dead-letters", delivery_api.DeadLetterViewSet, basename="dead_letter")
 
 router.register("email/webhooks/events", webhooks_api.WebhookEventViewSet, basename="event")

@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Case, Count, F, Q, Sum, TextField, Value, When
+from django.db.models import Count, F, Q, Sum
 from redis.exceptions import RedisError
 
 from campaigns.models import Campaign
 from delivery.models import ProviderAccount
 from delivery.providers.base import EventType
 from webhooks import finding
-from webhooks.models import Event, RawRequest, WebhookCount
+from webhooks.models import AnonymousCount, Event, RawRequest, WebhookCount
 from webhooks.querysets import Lag
 
 MOST = 10
-UNSUBSCRIBE = "The unsubscribe link"
 FRESH_S = 15
 
 
@@ -37,6 +35,37 @@ class Bounce(NamedTuple):
     people: int
 
 
+class Nameless(NamedTuple):
+    """What is known of a campaign that tells nobody apart: how often, not by how many."""
+
+    opens: int
+    opens_by_machine: int
+    clicks: int
+    clicks_by_machine: int
+
+
+def nameless(campaign: Campaign) -> Nameless:
+    """Return how often an anonymous campaign was opened and clicked."""
+    rows = AnonymousCount.objects.filter(campaign_id=campaign.pk).order_by()
+    is_open = Q(number=AnonymousCount.OPENS)
+    found = rows.aggregate(
+        opens=Sum("people", filter=is_open),
+        opens_by_machine=Sum("machines", filter=is_open),
+        clicks=Sum("people", filter=~is_open),
+        clicks_by_machine=Sum("machines", filter=~is_open),
+    )
+    return Nameless(**{name: value or 0 for name, value in found.items()})
+
+
+def nameless_links(campaign: Campaign) -> list[Link]:
+    """Return the links of an anonymous campaign by clicks: times, not people."""
+    rows = AnonymousCount.objects.filter(campaign_id=campaign.pk, number__gt=0).order_by()
+    counted = rows.values("number").annotate(all=Sum("people"), mechanical=Sum("machines"))
+    best = counted.order_by("-all", "-mechanical", "number")[:MOST]
+    urls = dict(campaign.links.values_list("number", "url"))
+    return [Link(urls.get(row["number"], ""), row["all"], 0, row["mechanical"]) for row in best]
+
+
 def top_links(campaign: Campaign) -> list[Link]:
     """Return the links most people clicked, at most FRESH_S old; machines are counted apart."""
     key = f"links-by-whom:{campaign.pk}"
@@ -49,9 +78,7 @@ def top_links(campaign: Campaign) -> list[Link]:
 
 def _top_links(campaign: int) -> list[Link]:
     clicks = Event.objects.filter(campaign_id=campaign, type=EventType.CLICKED).exclude(url="")
-    # Everybody's unsubscribe link is another: together they are one.
-    leaving = When(url__startswith=f"{settings.PUBLIC_URL}/u/", then=Value(UNSUBSCRIBE))
-    rows = clicks.order_by().values(link=Case(leaving, default=F("url"), output_field=TextField()))
+    rows = clicks.order_by().values(link=F("url"))
     counted = rows.annotate(
         people=_messages(Q(is_machine=False)),
         both=_messages(Q(is_machine=False) | Q(is_machine=None)),

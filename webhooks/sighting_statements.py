@@ -20,8 +20,6 @@ RETURNING id, message_id, campaign_id, number, url, host(ip), user_agent, device
 
 BE_MODEST = "SET LOCAL lock_timeout = {}; SET LOCAL synchronous_commit = off"
 
-_ANONYMOUS = """account_id IS NULL AND message_id IS NULL AND type IN ('opened', 'clicked')"""
-
 STORE_ANONYMOUS = """
 INSERT INTO webhooks_event
     (dedupe_key, type, occurred_at, campaign_id, url, device, is_machine, reason)
@@ -41,19 +39,29 @@ ON CONFLICT (campaign_id, number, hour) DO UPDATE
 SET people = counted.people + excluded.people, machines = counted.machines + excluded.machines
 """
 
-RECOUNT_ANONYMOUS = f"""
-INSERT INTO webhooks_anonymouscount (campaign_id, number, hour, people, machines)
-SELECT e.campaign_id, COALESCE(l.number, %(opens)s), date_trunc('hour', e.occurred_at),
-    count(*) FILTER (WHERE e.is_machine IS NOT TRUE), count(*) FILTER (WHERE e.is_machine)
+_COUNTED = """
+SELECT e.campaign_id, COALESCE(l.number, %(opens)s) AS number,
+    date_trunc('hour', e.occurred_at) AS hour,
+    count(*) FILTER (WHERE e.is_machine IS NOT TRUE) AS people,
+    count(*) FILTER (WHERE e.is_machine) AS machines
 FROM webhooks_event e
 LEFT JOIN campaigns_link l ON e.type = 'clicked' AND l.campaign_id = e.campaign_id
     AND l.url = e.url AND NOT l.is_personal
-WHERE e.campaign_id = %(campaign)s AND {
-    _ANONYMOUS.replace("account", "e.account")
-    .replace("message", "e.message")
-    .replace("type", "e.type")
-}
-  AND (e.type = 'opened' OR l.number IS NOT NULL)
+WHERE e.campaign_id = %(campaign)s AND e.account_id IS NULL AND e.message_id IS NULL
+  AND (e.type = 'opened' OR (e.type = 'clicked' AND l.number IS NOT NULL))
 GROUP BY 1, 2, 3
+"""
+"""A link is known by its address: of one campaign each has one number."""
+
+RECOUNT_ANONYMOUS = f"""
+INSERT INTO webhooks_anonymouscount (campaign_id, number, hour, people, machines)
+{_COUNTED}
+"""
+
+DRIFT_ANONYMOUS = f"""
+SELECT COALESCE(sum(abs(COALESCE(e.people, 0) - COALESCE(c.people, 0))
+    + abs(COALESCE(e.machines, 0) - COALESCE(c.machines, 0))), 0)
+FROM ({_COUNTED}) AS e FULL JOIN (
+    SELECT * FROM webhooks_anonymouscount WHERE campaign_id = %(campaign)s
+) AS c ON (c.number, c.hour) = (e.number, e.hour)
 """  # noqa: S608 (words of our own)
-"""A link is known by its address: two of one address are one link with one number."""

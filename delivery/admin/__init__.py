@@ -4,6 +4,7 @@ from delivery.admin import (  # noqa: F401
     alerts,
     campaigns,
     dead_letters,
+    domains,
     handoffs,
     late_mail,
     mails,

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from campaigns import launching, targeting
-from campaigns.models import Campaign
+from campaigns.models import Campaign, TrackedBy
 from delivery import reports, routing
 from delivery.models import ProviderAccount, Stream
 from emailplatform.errors import InvalidInput
@@ -115,7 +115,7 @@ def _warnings(campaign: Campaign) -> list[Check]:
     if template and not (campaign.preheader or template.preheader):
         sentence = "No preheader: inboxes show the first words of the mail after the subject."
         rows.append(Check("warn", sentence, "content"))
-    if not campaign.track_clicks:
+    if not campaign.track_clicks or campaign.tracking == TrackedBy.NONE:
         rows.append(Check("warn", "Clicks are not counted for this campaign.", "settings"))
     return rows
 

@@ -79,10 +79,12 @@ class SettingsForm(Styled, forms.ModelForm):
             "from_name",
             "from_email",
             "reply_to",
+            "tracking",
             "track_opens",
             "track_clicks",
             "send_at",
         ]
+        widgets = {"tracking": forms.RadioSelect}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

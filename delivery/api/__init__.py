@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from delivery.api.dead_letters import DeadLetterViewSet
+from delivery.api.domains import SendingDomainViewSet
 from delivery.api.messages import MessageViewSet
 from delivery.api.reporting import CampaignStatsView, QueuesView, ResetView, SystemStatusView
 from delivery.api.sending import SendViewSet
@@ -14,5 +15,6 @@ __all__ = [
     "QueuesView",
     "ResetView",
     "SendViewSet",
+    "SendingDomainViewSet",
     "SystemStatusView",
 ]

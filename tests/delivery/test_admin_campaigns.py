@@ -134,7 +134,16 @@ def test_what_is_wrong_in_the_settings_stands_at_its_field_and_stays_written(adm
     [
         ("audience", {"lists": []}, "What you wrote is still here"),
         ("content", {"subject": "Too late"}, 'value="Too late"'),
-        ("settings", {"name": "Too late", "from_name": "x", "from_email": "x@example.com"}, "Too"),
+        (
+            "settings",
+            {
+                "name": "Too late",
+                "from_name": "x",
+                "from_email": "x@example.com",
+                "tracking": "full",
+            },
+            "Too",
+        ),
     ],
 )
 def test_a_step_saved_while_the_campaign_is_launched_is_refused_and_undoes_nothing(
@@ -175,12 +184,14 @@ def test_a_time_is_read_in_the_zone_of_the_reader(admin_client):
     campaign = make.campaign()
     admin_client.cookies["zone"] = "Asia/Tokyo"
     fields = {"name": "News", "from_name": "P", "from_email": "p@example.com", "when": "at"}
+    fields["tracking"] = "anonymous"
 
     admin_client.post(at(campaign, "step/settings"), {**fields, "send_at": "2100-01-01T09:00"})
 
     campaign.refresh_from_db()
     assert campaign.send_at is not None
     assert campaign.send_at.isoformat() == "2100-01-01T00:00:00+00:00"
+    assert campaign.tracking == "anonymous"
 
 
 def test_the_check_says_what_to_mend_and_where(admin_client):

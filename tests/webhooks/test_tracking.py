@@ -13,12 +13,16 @@ from django.utils import timezone
 
 from campaigns import launching
 from campaigns.models import Campaign, Link
-from delivery import composing, counting, tracking
-from delivery.models import CampaignStat, Message, SendingDomain
+from delivery import composing, counting, mailing, tracking
+from delivery.models import CampaignStat, Mail, Message, SendingDomain
 from delivery.querysets import Claimed
+from emailplatform import secrets
 from emailplatform.limiting import Ceiling
+from emailplatform.models import AuditEntry
 from tests import make
+from tests.webhooks.esp import esp, sendgrid_event
 from webhooks import clicking, crediting
+from webhooks.applying import apply_pending
 from webhooks.marks import ASKED_BY_HEAD, HIDDEN_LINK
 from webhooks.models import AnonymousCount, Event, Sighting
 
@@ -283,10 +287,12 @@ def test_totals_of_nobody_are_what_their_events_say(browser):
         browser.head(path_of(link))
     crediting.credit_sightings(timezone.now())
     before = list(AnonymousCount.objects.order_by("number").values("number", "people", "machines"))
-    AnonymousCount.objects.update(people=77)
+    AnonymousCount.objects.filter(number=1).update(people=77)
+    assert AnonymousCount.objects.drift(campaign_of(message).pk) == 76
 
-    AnonymousCount.objects.recount(campaign_of(message).pk)
+    assert AnonymousCount.objects.recount(campaign_of(message).pk) == 76
 
+    assert AnonymousCount.objects.drift(campaign_of(message).pk) == 0
     rows = AnonymousCount.objects.order_by("number").values("number", "people", "machines")
     assert list(rows) == before
 
@@ -402,3 +408,155 @@ def test_links_are_numbered_at_launch_and_stay():
         (1, "https://shop.example/?a=1&b=2#c", False),
         (2, "https://shop.example/for/{{ first_name }}", True),
     ]
+
+
+# --- In a browser ------------------------------------------------------------------------
+
+
+def view_of(message: Message) -> str:
+    return path_of(next(link for link in links(html_of(message)) if "/v/" in link))
+
+
+def test_a_mail_is_shown_as_it_was_sent_without_counting(browser):
+    message = sent()
+    tracked = html_of(message)
+
+    answer = browser.get(view_of(message))
+
+    shown = answer.content.decode()
+    assert "/c/" not in shown
+    assert "https://shop.example/for/Ana" in links(shown)
+    bare = re.sub(r'<a href="[^"]*/0" style.*?</a><img [^>]*o.gif[^>]*>', "", tracked)
+    assert re.sub(r'href="[^"]*"', "", shown) == re.sub(r'href="[^"]*"', "", bare)
+    policy = answer["Content-Security-Policy"]
+    assert policy.startswith("sandbox allow-popups")
+    assert "script-src" not in policy
+    assert "default-src 'none'" in policy
+    assert "noindex" in answer["X-Robots-Tag"]
+    assert not Sighting.objects.exists()
+
+
+def test_the_unsubscribe_link_of_a_shown_mail_works(browser):
+    message = sent()
+    shown = browser.get(view_of(message)).content.decode()
+    [leave] = [link for link in links(shown) if "/u/" in link]
+
+    assert browser.get(path_of(leave)).status_code == 200
+    message.refresh_from_db()
+    assert message.unsubscribed_at is None
+    browser.post(path_of(leave))
+    message.refresh_from_db()
+    assert message.unsubscribed_at is not None
+
+
+def test_what_is_erased_is_said_to_be_gone(browser):
+    message = sent()
+    path = view_of(message)
+    person = message.subscriber
+    assert person is not None
+    person.delete()
+
+    answer = browser.get(path)
+
+    assert (answer.status_code, b"no longer here" in answer.content) == (410, True)
+
+
+@pytest.mark.parametrize("purpose", ["unsubscribe", "click", "preferences"])
+def test_a_token_of_another_purpose_shows_nothing(browser, purpose):
+    message = sent()
+
+    path = f"/v/{secrets.sign(purpose, message.pk)}/"
+    answer = browser.get(path, REMOTE_ADDR=f"192.0.2.2{len(purpose)}")
+
+    assert answer.status_code == 404
+
+
+# --- Mail by API, providers, sending domains ---------------------------------------------
+
+
+def test_mail_by_api_is_counted_if_its_sender_asks_for_it(browser):
+    message = make.mail(provider=make.account(), status="sent")
+    html = '<p><a href="https://shop.example/?a=1&amp;b=2">Order</a></p>'
+    Mail.objects.filter(pk=message.pk).update(html=html, track_opens=True, track_clicks=True)
+    claimed = Claimed(message.pk, message.email, 0, "", "", "", "", "", {})
+
+    [composed] = [mailing.compose(claimed).batch]
+    counted = composed.html.static[0]
+    answer = browser.get(path_of(links(counted)[0]))
+    browser.get(path_of(links(counted)[-1]))
+    crediting.credit_sightings(timezone.now())
+
+    assert answer["Location"] == "https://shop.example/?a=1&b=2"
+    assert (composed.track_opens, composed.track_clicks) == (False, False)
+    message.refresh_from_db()
+    assert message.clicked_at is not None
+    assert message.opened_at is not None
+    clicked = Event.objects.get(type="clicked")
+    assert (clicked.url, clicked.message_id) == ("https://shop.example/?a=1&b=2", message.pk)
+
+
+def test_a_provider_that_tells_of_our_own_pages_is_stored_and_not_counted(client):
+    postmaster = esp("sendgrid")
+    campaign = make.launched(tracking="provider")
+    message = make.message(campaign, status="sent", provider=postmaster.account)
+    leave = f"http://127.0.0.1:8000/u/{secrets.sign('unsubscribe', message.pk)}/"
+
+    event = sendgrid_event(message, "click", timezone.now(), url=leave)
+    postmaster.post(client, [event])
+    apply_pending(10, timezone.now())
+
+    [stored] = Event.objects.all()
+    assert (stored.type, stored.url, stored.message_id) == ("visited", leave, message.pk)
+    message.refresh_from_db()
+    assert (message.clicked_at, message.machine_clicked_at) == (None, None)
+    assert counters(message)["clicked"] == 0
+
+
+def test_sending_domains_are_made_and_changed_by_api(client):
+    key = {"Authorization": f"Bearer {make.api_key()}"}
+    made = client.post(
+        "/api/v1/sending-domains/",
+        {"domain": "example.com", "tracking_host": "links.example.com"},
+        content_type="application/json",
+        headers=key,
+    )
+    path = f"/api/v1/sending-domains/{made.json()['id']}/"
+    refused = client.patch(
+        path, {"tracking_host": "127.0.0.1"}, content_type="application/json", headers=key
+    )
+    own = client.patch(
+        path, {"tracking_host": "testserver"}, content_type="application/json", headers=key
+    )
+    emptied = client.patch(
+        path, {"tracking_host": None}, content_type="application/json", headers=key
+    )
+
+    assert made.status_code == 201, made.json()
+    assert (refused.status_code, own.status_code) == (400, 400)
+    assert emptied.json()["tracking_host"] is None
+    actions = AuditEntry.objects.order_by("pk").values_list("action", flat=True)
+    assert list(actions) == ["sending_domain.create", "sending_domain.partial_update"]
+
+
+def test_the_page_of_sending_domains_takes_a_host_and_refuses_its_own(admin_client):
+    url = "/admin/delivery/sendingdomain/add/"
+    admin_client.post(url, {"domain": "Example.com", "tracking_host": "links.example.com"})
+    answer = admin_client.post(url, {"domain": "example.org", "tracking_host": "https://x.org"})
+
+    assert SendingDomain.objects.get().domain == "example.com"
+    assert "without https" in answer.content.decode()
+    assert (
+        "links.example.com" in admin_client.get("/admin/delivery/sendingdomain/").content.decode()
+    )
+
+
+def test_the_report_of_an_anonymous_campaign_shows_times(browser, admin_client):
+    message = sent(tracking="anonymous")
+    for link in [link for link in links(html_of(message)) if "/c/" in link]:
+        browser.get(path_of(link))
+    crediting.credit_sightings(timezone.now())
+
+    page = admin_client.get(f"/admin/webhooks/event/of-campaign/{message.campaign_id}/")
+
+    assert "Opened 1 times" in page.content.decode()
+    assert "https://shop.example/?a=1&amp;b=2#c" in page.content.decode()

@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern
 from django.utils.safestring import SafeString
 
-from campaigns.models import Campaign
+from campaigns.models import Campaign, TrackedBy
 from delivery.models import Message
 from emailplatform.admin import Empty, PageAdmin, ReadOnlyAdmin
 from emailplatform.formats import ago, badge
@@ -143,11 +143,13 @@ class EventAdmin(ReadOnlyAdmin, PageAdmin):
     def of_campaign(self, request: HttpRequest, campaign: int) -> HttpResponse:
         """Links and bounces for the report of a campaign."""
         asked = get_object_or_404(Campaign, pk=campaign)
+        is_nameless = asked.tracking == TrackedBy.ANONYMOUS
         return self.fragment(
             request,
             "admin/webhooks/of_campaign.html",
             "",
-            links=reporting.top_links(asked),
+            links=reporting.nameless_links(asked) if is_nameless else reporting.top_links(asked),
+            nameless=reporting.nameless(asked) if is_nameless else None,
             bounces=reporting.bounce_reasons(asked),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import InterfaceError, OperationalError, connection, models
+from django.db import InterfaceError, OperationalError, connection, models, transaction
 
 from webhooks import sighting_statements as statements
 from webhooks.querysets.events import LOCK_TIMEOUT_MS
@@ -112,10 +112,21 @@ class AnonymousCountQuerySet(models.QuerySet["AnonymousCount"]):
                 statements.ADD_ANONYMOUS, [list(each) for each in zip(*hits, strict=True)]
             )
 
-    def recount(self, campaign: int) -> None:
-        """Count a campaign anew from its stored events, in the caller's transaction."""
-        with connection.cursor() as cursor:
+    def recount(self, campaign: int) -> int:
+        """Count a campaign anew from its stored events; return by how much it was wrong."""
+        with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("LOCK TABLE webhooks_anonymouscount IN SHARE ROW EXCLUSIVE MODE")
-            self.filter(campaign_id=campaign).delete()
-            wanted = {"campaign": campaign, "opens": self.model.OPENS}
-            cursor.execute(statements.RECOUNT_ANONYMOUS, wanted)
+            wrong = self.drift(campaign)
+            if wrong:
+                self.filter(campaign_id=campaign).delete()
+                cursor.execute(statements.RECOUNT_ANONYMOUS, self._wanted(campaign))
+        return wrong
+
+    def drift(self, campaign: int) -> int:
+        """Return by how much a campaign's counts differ from its stored events; one snapshot."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.DRIFT_ANONYMOUS, self._wanted(campaign))
+            return int((cursor.fetchone() or (0,))[0])
+
+    def _wanted(self, campaign: int) -> dict[str, int]:
+        return {"campaign": campaign, "opens": self.model.OPENS}

@@ -11,6 +11,7 @@ from campaigns.models import Campaign
 from delivery import counting
 from delivery.models import ProviderAccount, token_of
 from webhooks import comparing
+from webhooks.models import AnonymousCount
 from webhooks.querysets import Drifted
 
 
@@ -40,6 +41,8 @@ class Command(BaseCommand):
             f"{accounts[account]}: {', '.join(f'{name} {by:+}' for name, by in wrong.items())}"
             for account, wrong in counting.rebuild(campaign).items()
         )
+        if campaign is not None and (wrong := AnonymousCount.objects.recount(campaign)):
+            found = "; ".join(filter(None, [found, f"counted without names {wrong:+}"]))
         self.stdout.write(f"{label}: {found or 'right as it was'}")
 
     def _check(self, labels: dict[int | None, str], accounts: dict[int, str]) -> None:
@@ -52,7 +55,9 @@ class Command(BaseCommand):
             words += [
                 f"{each.number} messages unlike their events ({_some(each)})" for each in adrift
             ]
-            total += sum(each.by for each in wrong) + sum(each.number for each in adrift)
+            nameless = AnonymousCount.objects.drift(pk) if pk is not None else 0
+            words += [f"counted without names by {nameless}"] if nameless else []
+            total += sum(each.by for each in wrong) + sum(each.number for each in adrift) + nameless
             self.stdout.write(f"{label}: {'; '.join(words) or 'drift 0'}")
         self.stdout.write(f"Drift in all: {total}")
         if total:
