@@ -214,7 +214,7 @@ class SignupFormAdmin(PageAdmin):
             ("What it asks besides the address", {"fields": asks}),
             *(
                 (
-                    f"Texts: {name}",
+                    name,
                     {"fields": [f"text_{code}_{part}" for part in TEXTS], "classes": ["tab"]},
                 )
                 for code, name in LANGUAGES.items()

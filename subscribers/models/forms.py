@@ -27,7 +27,7 @@ class SignupForm(models.Model):
         max_length=60,
         unique=True,
         validators=[RegexValidator(r"^[a-z0-9][a-z0-9-]*\Z", "Use a-z, 0-9 and -.")],
-        help_text="The page is /f/<address>/.",
+        help_text="The last part of the page’s address, after /f/.",
     )
     is_active = models.BooleanField("open", default=True)
     lists = models.ManyToManyField(MailingList, related_name="forms")
