@@ -263,7 +263,7 @@ class ImportAdmin(PageAdmin):
 
     def undo(self, request: HttpRequest, import_: Import) -> None:
         undoing.ask(import_, timezone.now())
-        self.done(request, import_, f"They are being taken off {import_.list} again.")
+        self.done(request, import_, "The import is being taken back.")
         _nudge()
 
     # --- 5. Result -------------------------------------------------------------------------

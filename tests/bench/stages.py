@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from subscribers.models import MailingList
 from tests.bench import (
+    audience,
     growing,
     hearing,
     importing,
@@ -30,18 +31,28 @@ def run(sizes: Sizes, wanted: AbstractSet[str], folder: Path, path: Path) -> Non
     """Run the wanted stages; print the table and write it to `path`."""
     table, found = Table(), machine.describe()
     with Processes() as processes:
-        everybody = _people(processes, table, sizes, folder)
-        if wanted & {"expand", "plans"}:
-            say("Expanding …")
-            campaign = sending.measure_expansion(table, everybody)
-            if "plans" in wanted:
-                plans.explain(campaign, folder / "plans.txt")
-        _send(processes, table, sizes, wanted, everybody, folder)
-        for kind, peak in sorted(processes.peaks.items()):
-            if kind not in {"load", "sink", "smtp-sink"}:
-                table.add(f"peak_mb_{kind}", peak, "MB", "resident, the largest process")
+        if "audience" in wanted:
+            say("Making an audience up …")
+            audience.measure(table, sizes.people, sizes.people * 10)
+        if wanted > {"audience"} or "audience" not in wanted:
+            _main_job(processes, table, sizes, wanted, folder)
     table.show(found)
     table.write(path)
+
+
+def _main_job(
+    processes: Processes, table: Table, sizes: Sizes, wanted: AbstractSet[str], folder: Path
+) -> None:
+    everybody = _people(processes, table, sizes, folder)
+    if wanted & {"expand", "plans"}:
+        say("Expanding …")
+        campaign = sending.measure_expansion(table, everybody)
+        if "plans" in wanted:
+            plans.explain(campaign, folder / "plans.txt")
+    _send(processes, table, sizes, wanted, everybody, folder)
+    for kind, peak in sorted(processes.peaks.items()):
+        if kind not in {"load", "sink", "smtp-sink"}:
+            table.add(f"peak_mb_{kind}", peak, "MB", "resident, the largest process")
 
 
 def _people(processes: Processes, table: Table, sizes: Sizes, folder: Path) -> MailingList:

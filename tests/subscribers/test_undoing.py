@@ -126,7 +126,7 @@ def test_it_is_taken_back_with_one_button(admin_client: Client, news: MailingLis
     assert "Take them off the list" in admin_client.get(f"{url}/change/").content.decode()
 
     page = admin_client.post(f"{url}/undo/", follow=True).content.decode()
-    assert "being taken off News" in page
+    assert "is being taken off again" in page
     tasks.run_imports()
 
     page = admin_client.get(f"{url}/change/").content.decode()

@@ -16,7 +16,7 @@ from delivery.models import Message
 from emailplatform.secrets import address_key
 from subscribers import segmenting
 from subscribers.mailboxes import mailbox_of
-from subscribers.models import Attribute, Segment, Subscriber, Subscription, Suppression
+from subscribers.models import Attribute, Engagement, Segment, Subscriber, Subscription, Suppression
 from subscribers.validating import clean_address
 from tests import make
 from webhooks.models import Event
@@ -75,6 +75,16 @@ def test_messages_say_what_their_events_say_and_counters_what_messages_say() -> 
         Message.objects.filter(opened_at__isnull=False).values_list("pk", flat=True)
     )
     assert not any(counting.rebuild(campaign.pk) for campaign in Campaign.objects.all())
+
+
+def test_what_people_did_is_added_up_per_person() -> None:
+    made()
+
+    for row in Engagement.objects.all():
+        own = Message.objects.filter(subscriber=row.subscriber_id)
+        assert row.received == own.filter(delivered_at__isnull=False).count()
+        assert row.opened == own.filter(opened_at__isnull=False).count()
+    assert Engagement.objects.count() == Message.objects.values("subscriber").distinct().count()
 
 
 def test_nobody_gets_mail_before_they_came_or_after_they_left() -> None:

@@ -40,6 +40,7 @@ _PERSON_TABLES = (
     "subscribers_subscriber",
     "subscribers_subscription",
     "subscribers_suppression",
+    "subscribers_engagement",
     "delivery_message",
     "webhooks_event",
 )
@@ -180,6 +181,7 @@ class _Audience:
         cursor.execute(statements.LAST_SEEN, [[each.pk for each in campaigns]])
         values = {**self.values, "tags": list(words.TAGS)}
         cursor.execute(statements.SUBSCRIBERS.format(ended_at=ended_at), values)
+        cursor.execute(statements.ENGAGEMENT)
         cursor.execute(
             "SELECT setval(pg_get_serial_sequence('subscribers_subscriber', 'id'), max(id))"
             " FROM subscribers_subscriber"

@@ -116,10 +116,22 @@ SUBSCRIBERS = """
 
 LAST_SEEN = """
     CREATE TEMPORARY TABLE last_seen ON COMMIT DROP AS
-    SELECT subscriber_id AS id, max(greatest(opened_at, clicked_at)) AS last_seen
+    SELECT subscriber_id AS id, max(greatest(opened_at, clicked_at)) AS last_seen,
+        count(delivered_at) AS received, count(opened_at) AS opened, count(clicked_at) AS clicked,
+        max(delivered_at) AS last_received_at, max(opened_at) AS last_opened_at,
+        max(clicked_at) AS last_clicked_at
     FROM delivery_message WHERE campaign_id = ANY(%s)
     GROUP BY 1
 """
+
+ENGAGEMENT = """
+    INSERT INTO subscribers_engagement (
+        subscriber_id, received, opened, clicked, last_received_at, last_opened_at, last_clicked_at
+    )
+    SELECT id, received, opened, clicked, last_received_at, last_opened_at, last_clicked_at
+    FROM last_seen ORDER BY id
+"""
+"""What can be counted; scores and stages are the nightly scoring's."""
 
 SUBSCRIPTIONS = """
     INSERT INTO subscribers_subscription

@@ -16,7 +16,12 @@ from emailplatform.errors import DomainError
 from emailplatform.terminal import Bar, duration
 from webhooks import peopling
 
-_VACUUMED = ("subscribers_subscriber", "subscribers_subscription", "delivery_message")
+_VACUUMED = (
+    "subscribers_subscriber",
+    "subscribers_subscription",
+    "subscribers_engagement",
+    "delivery_message",
+)
 
 
 class Command(BaseCommand):
