@@ -74,9 +74,11 @@ def sign_up(form: SignupForm, wish: Wish, now: datetime, proof: Proof) -> None:
     SignupDay.objects.add(form.pk, now, "asked")
     if _is_closed(wish.email):
         return
-    person = _person(form, wish)
+    person, is_new = _person(form, wish)
     standings = dict(person.subscriptions.values_list("list", "status"))
-    at_once = [each.pk for each in wish.lists if _joins_at_once(person, each, standings)]
+    # A stranger's typing puts nobody on a list whom we know already: they are asked by mail.
+    is_free = is_new and person.status == Subscriber.Status.ACTIVE
+    at_once = [each.pk for each in wish.lists if is_free and not each.double_opt_in]
     if at_once:
         source = f"form: {form.name}"[:100]
         joined = Subscription.objects.join(person.pk, at_once, now, source)
@@ -111,21 +113,18 @@ def _is_closed(email: str) -> bool:
     return rows.exclude(reason=Suppression.Reason.UNSUBSCRIBED).exists()
 
 
-def _joins_at_once(person: Subscriber, source: MailingList, standings: Mapping[int, str]) -> bool:
-    """May a stranger's typing put this person on this list? Only on one they never were on."""
-    is_fresh = source.pk not in standings
-    return is_fresh and not source.double_opt_in and person.status == Subscriber.Status.ACTIVE
+def _person(form: SignupForm, wish: Wish) -> tuple[Subscriber, bool]:
+    """Return the person, locked, and whether we did not know them.
 
-
-def _person(form: SignupForm, wish: Wish) -> Subscriber:
-    """Return the person, locked; who is new and must confirm everything waits as a whole."""
+    Who is new and must confirm everything waits as a whole.
+    """
     waits = all(each.double_opt_in for each in wish.lists)
     status = Subscriber.Status
     said_no = Suppression.objects.filter(address_key=address_key(wish.email)).exists()
     facts = dict(wish.facts)
     attributes = attributing.merged({}, attributing.checked(facts.pop("attributes", {})))
     usual = status.PENDING if waits else status.ACTIVE
-    person, _ = Subscriber.objects.select_for_update().get_or_create(
+    return Subscriber.objects.select_for_update().get_or_create(
         email=wish.email,
         defaults={
             **facts,
@@ -137,4 +136,3 @@ def _person(form: SignupForm, wish: Wish) -> Subscriber:
             "source": f"form: {form.name}"[:100],
         },
     )
-    return person

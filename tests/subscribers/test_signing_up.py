@@ -229,18 +229,21 @@ def test_a_strangers_typing_changes_nobodys_standing():
     make.subscriber("gone@x.example", status="unsubscribed")
     make.suppression("gone@x.example", "unsubscribed")
     make.suppression("spam@x.example", "complained")
+    make.subscriber("elsewhere@x.example", [make.mailing_list("Other")])
 
-    for who in ("new", "left", "gone", "spam"):
+    for who in ("new", "left", "gone", "spam", "elsewhere"):
         sign_up(row, f"{who}@x.example")
 
     assert standing("new@x.example") == ("active", {"News": "active"})
     assert standing("left@x.example") == ("active", {"News": "unsubscribed"})
     assert standing("gone@x.example")[0] == "unsubscribed"
+    assert standing("elsewhere@x.example")[1].get("News") != "active"
     assert not Subscriber.objects.filter(email="spam@x.example").exists()
     asking.ask_due(timezone.now())
     assert set(Message.objects.values_list("email", flat=True)) == {
         "left@x.example",
         "gone@x.example",
+        "elsewhere@x.example",
     }
 
 
