@@ -1,9 +1,4 @@
-"""What a segment can ask of a person: fields, the questions each kind takes, and their SQL.
-
-A condition is {"field", "op", "value"}. Empty means missing too: “plan is not free” holds for
-people who have no plan. Attributes are compared by their registered type; a stored value which is
-not of that type counts as missing, so nothing a person wrote can break a query.
-"""
+"""Kinds of fields: the questions each takes, and their SQL."""
 
 from __future__ import annotations
 
@@ -13,10 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Case, CharField, DecimalField, Exists, F, OuterRef, Q, Value, When
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.expressions import Combinable
-from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Cast, Coalesce
 from django.db.models.lookups import (
     EndsWith,
     Exact,
@@ -26,17 +19,12 @@ from django.db.models.lookups import (
     IsNull,
     LessThan,
     LessThanOrEqual,
-    Regex,
     StartsWith,
 )
 
-from subscribers.mailboxes import Mailbox
-from subscribers.models import Attribute, MailingList, Subscriber, Subscription
-from subscribers.wording import Options, parsed, worded
+from subscribers.models import Subscription
+from subscribers.wording import Options
 
-NUMBER = "^-?[0-9]{1,30}([.][0-9]{1,40})?$"
-DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-"""What PostgreSQL can take for one. Its own digit class has every script's where ICU sorts."""
 Build = Callable[[Any, Any, datetime], Q]
 """(expression of the field, value, now) -> the condition."""
 
@@ -185,106 +173,3 @@ _OPS: dict[str, dict[str, Op]] = {
     "boolean": {"is": Op("is", "boolean", _is_boolean), **_EMPTY},
 }
 """Kind of field -> op -> the question."""
-
-
-def fields() -> Fields:
-    """Return every field there is now, by the name conditions use, attributes last."""
-    own = {
-        f"attributes.{each.name}": Field(each.label, each.type, _attribute(each))
-        for each in Attribute.objects.all()
-    }
-    return {**_plain_fields(), **own}
-
-
-def _plain_fields() -> dict[str, Field]:
-    lists = dict(MailingList.objects.values_list("pk", "name"))
-    statuses = {value: str(label) for value, label in Subscriber.Status.choices}
-    mailboxes = {value: str(label) for value, label in Mailbox.choices}
-    texts = {
-        name: Field(label, "text", F(name))
-        for name, label in {
-            "language": "Language",
-            "country": "Country",
-            "time_zone": "Time zone",
-            "first_name": "First name",
-            "last_name": "Last name",
-            "source": "Source",
-        }.items()
-    }
-    return {
-        "list": Field("List", "list", F("pk"), lists),
-        "email": Field("E-mail", "email", F("email")),
-        **texts,
-        "tag": Field("Tags", "tags", F("tags")),
-        "status": Field("Status", "choice", F("status"), statuses),
-        "mailbox": Field("Mailbox provider", "choice", F("mailbox"), mailboxes),
-        "created": Field("Added", "time", F("created_at")),
-    }
-
-
-def _attribute(attribute: Attribute) -> Combinable:
-    """Return the attribute as SQL of its type: NULL (text: "") where a person has none such."""
-    text = KeyTextTransform(attribute.name, "attributes")
-    if attribute.type == Attribute.Type.NUMBER:
-        cast = Cast(text, DecimalField(max_digits=60, decimal_places=20))
-        return _only_if(NUMBER, text, cast)
-    if attribute.type == Attribute.Type.DATE:
-        return _only_if(DATE, text, Cast(text, CharField()))
-    return Coalesce(text, Value(""), output_field=CharField())
-
-
-def _only_if(pattern: str, text: Any, cast: Cast) -> Case:
-    # CASE, because PostgreSQL may otherwise cast first and fail on “n/a”.
-    return Case(When(Q(Regex(text, pattern)), then=cast), default=None)
-
-
-def validate(node: Mapping[str, Any], known: Fields) -> dict[str, Any]:
-    """Return one condition with its value in canonical spelling. Raises ValueError in words."""
-    if set(node) - {"field", "op", "value"}:
-        raise ValueError("it may have “field”, “op” and “value” and nothing else")
-    field = known.get(str(node["field"]))
-    if field is None:
-        raise ValueError(f"there is no field “{str(node['field'])[:60]}”")
-    op = field.ops.get(str(node.get("op")))
-    if op is None:
-        can = ", ".join(field.ops)
-        raise ValueError(f"“{field.label}” takes one of {can}, not “{str(node.get('op'))[:60]}”")
-    value = parsed(op.value, node.get("value"), field.options)
-    if field.kind == "email":
-        value = value.lower()
-    return {"field": str(node["field"]), "op": str(node["op"]), "value": value}
-
-
-def compiled(node: Mapping[str, Any], known: Fields, now: datetime) -> Q:
-    """Return a valid condition as SQL."""
-    field = known[node["field"]]
-    return field.ops[node["op"]].build(field.expression, node["value"], now)
-
-
-def described(node: Mapping[str, Any], known: Fields) -> str:
-    """Return a valid condition in words: “language is de”, “tags include vip”."""
-    field = known[node["field"]]
-    op = field.ops[node["op"]]
-    label = field.label[:1].lower() + field.label[1:]
-    return " ".join(filter(None, [label, op.words, worded(op.value, node["value"], field.options)]))
-
-
-def choices() -> list[dict[str, Any]]:
-    """Return what a form may offer.
-
-    [{"field", "label", "kind", "options": [{"value", "label"}],
-      "ops": [{"op", "label", "value": "text" | "number" | "numbers" | "date" | "days" | "boolean"
-               | "choice" | "none"}]}]
-    """
-    return [
-        {
-            "field": name,
-            "label": field.label,
-            "kind": field.kind,
-            "options": [{"value": v, "label": text} for v, text in (field.options or {}).items()],
-            "ops": [
-                {"op": key, "label": op.words, "value": op.value} for key, op in field.ops.items()
-            ],
-        }
-        for name, field in fields().items()
-    ]
