@@ -71,7 +71,15 @@ def frozen(choice: Choice, now: datetime) -> Choice:
     facts that segments ask for are those of the moment the audience is read.
     """
     highest = Subscriber.objects.aggregate(highest=Max("pk"))["highest"] or 0
-    return {**choice, "highest": highest, "frozen_at": now.isoformat()}
+    kept = {name: _kept(choice.get(name, [])) for name in ("segments", "excluded_segments")}
+    return {**choice, **kept, "highest": highest, "frozen_at": now.isoformat()}
+
+
+def _kept(segments: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return segments that stay as they are, whatever becomes of those they ask for."""
+    return [
+        {**each, "rules": {"resolved": segmenting.resolved(each["rules"])}} for each in segments
+    ]
 
 
 def chosen(choice: Choice) -> SubscriberQuerySet:

@@ -5,4 +5,7 @@ class DeliveryConfig(AppConfig):
     name = "delivery"
 
     def ready(self) -> None:
-        from delivery import checks  # noqa: F401 (registers itself)
+        from delivery import checks, recalling  # noqa: F401 (checks register themselves)
+        from subscribers import conditions
+
+        conditions.offer("mail", recalling.fields)

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import OperationalError, connection, transaction
-
 from emailplatform.errors import InvalidInput
-from subscribers import conditions, segmenting
+from subscribers import conditions, limiting, segmenting
 from subscribers.models import Subscriber
 
 SAMPLE = 10
@@ -62,13 +60,7 @@ def _sample(rules: Any) -> list[Subscriber]:
     """Return the newest; none if finding ten takes too long, since few match."""
     newest = segmenting.people(rules).mailable().order_by("-pk")[:SAMPLE]
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            limit = [str(SAMPLE_TIMEOUT_MS)]
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", limit)
-            found = list(newest)
-            cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
-            return found
-    except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", "") == "57014":
-            return []
-        raise
+        with limiting.limited(SAMPLE_TIMEOUT_MS):
+            return list(newest)
+    except limiting.TooSlow:
+        return []

@@ -9,6 +9,7 @@ from typing import Any
 
 Options = Mapping[Any, str]
 LONGEST_VALUE = 200
+MOST_VALUES = 50
 _MOST_DAYS = 36_500
 _MOST = 10**15
 
@@ -16,7 +17,8 @@ _MOST = 10**15
 def parsed(kind: str, value: object, options: Options | None) -> Any:
     """Return the value in its canonical spelling. Raises ValueError saying what is expected.
 
-    Kinds: none, text, number, numbers (a pair), date (ISO), days, boolean, choice.
+    Kinds: none, text, texts (a list), tag, tags, number, numbers (a pair), date (ISO), days,
+    boolean, choice, choice_days (one of the options and days, as a pair).
     """
     return _PARSE[kind](value, options)
 
@@ -27,11 +29,40 @@ def worded(kind: str, value: Any, options: Options | None) -> str:
         return ""
     if kind == "numbers":
         return f"{value[0]} and {value[1]}"
+    if kind in {"texts", "tags"}:
+        return " or ".join(value)
     if kind == "days":
         return f"{value} day{'' if value == 1 else 's'}"
     if kind == "boolean":
         return "yes" if value else "no"
+    if kind == "choice_days":
+        return ", ".join(pair_worded(value, options))
     return (options or {}).get(value, str(value))
+
+
+def pair_worded(value: list[Any], options: Options | None) -> tuple[str, str]:
+    """Return the two halves of a choice_days in words."""
+    choice, days = value
+    return worded("choice", choice, options), worded("days", days, None)
+
+
+def _texts(value: object, options: Options | None) -> list[str]:
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple):
+        raise ValueError("its value must be a list")
+    texts = [_text(each, options) for each in value if each != ""]
+    if not texts:
+        raise ValueError("give it a value")
+    if len(texts) > MOST_VALUES:
+        raise ValueError(f"it has more than {MOST_VALUES} values")
+    return list(dict.fromkeys(texts))
+
+
+def _choice_days(value: object, options: Options | None) -> list[Any]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("give it one of those to choose from, and a number of days")
+    return [_choice(value[0], options), _days(value[1], options)]
 
 
 def _nothing(_value: object, _options: Options | None) -> None:
@@ -115,10 +146,14 @@ def _choice(value: object, options: Options | None) -> Any:
 _PARSE: dict[str, Callable[[object, Options | None], Any]] = {
     "none": _nothing,
     "text": _text,
+    "texts": _texts,
+    "tag": _text,
+    "tags": _texts,
     "number": _number,
     "numbers": _numbers,
     "date": _date,
     "days": _days,
     "boolean": _boolean,
     "choice": _choice,
+    "choice_days": _choice_days,
 }

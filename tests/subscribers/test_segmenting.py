@@ -333,7 +333,7 @@ def test_the_count_is_of_those_who_may_be_mailed():
 
 
 def test_a_count_that_takes_too_long_is_given_up(monkeypatch):
-    monkeypatch.setattr(segmenting, "COUNT_TIMEOUT", "20ms")
+    monkeypatch.setattr(segmenting, "COUNT_TIMEOUT_MS", 20)
     with connection.cursor() as cursor:
         cursor.execute("""
             INSERT INTO subscribers_subscriber (email, address_key, tags, attributes)
