@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from subscribers.models import MailingList
 from tests.bench import (
     audience,
+    clicks,
     growing,
     hearing,
     importing,
@@ -80,6 +81,8 @@ def _send(
         hearing.measure_posts(processes, table, folder, campaign, sizes.posts)
         hearing.measure_applying(processes, table)
         hearing.measure_end_to_end(processes, table, folder, campaign, sizes.posts // 40)
+        say("Clicking …")
+        clicks.measure(table, campaign, sizes.posts // 4)
     if "sandbox" in wanted:
         say("Sending through the sandbox, and hearing …")
         few = people.first_people("Few", everybody, sizes.sandbox)
