@@ -55,7 +55,11 @@ def _click(path: str) -> None:
     setup_testing_defaults(environ)
     environ |= {"REMOTE_ADDR": "192.0.2.7", "HTTP_HOST": "127.0.0.1"}
     answers: list[str] = []
-    body = application(environ, lambda status, _headers: answers.append(status))
+
+    def start(status: str, _headers: Any, _error: Any = None, /) -> Any:
+        answers.append(status)
+
+    body = application(environ, start)
     close = getattr(body, "close", None)
     if close:
         close()
