@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from campaigns import targeting
 from campaigns.targeting import Choice
 from emailplatform.errors import InvalidInput
 from subscribers import explaining
@@ -63,6 +64,8 @@ class Belonging:
     excluded_segments: list[InSegment]
     came_late: bool
     """They became known after the launch."""
+    is_held_out: bool = False
+    """By chance they are among those who get nothing, to compare with."""
 
     @property
     def is_wanted(self) -> bool:
@@ -91,6 +94,7 @@ def explain(choice: Choice, person: Subscriber, now: datetime) -> Belonging:
         excluded_lists=[lists.excluded(pk) for pk in choice.get("excluded_lists", [])],
         excluded_segments=_segments(choice.get("excluded_segments", []), person, as_of),
         came_late="highest" in choice and person.pk > choice["highest"],
+        is_held_out=targeting.is_held_out(choice, person),
     )
 
 

@@ -18,6 +18,9 @@ _COPIED = (
     "tracking",
     "track_opens",
     "track_clicks",
+    "cap_mails",
+    "cap_days",
+    "holdout_percent",
 )
 _AUDIENCE = ("lists", "segments", "excluded_lists", "excluded_segments")
 _SENDER = ("from_name", "from_email", "reply_to")

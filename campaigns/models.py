@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -108,6 +108,26 @@ class Campaign(StatefulModel):
     segments = models.ManyToManyField(Segment, blank=True, related_name="campaigns")
     excluded_lists = models.ManyToManyField(MailingList, blank=True, related_name="+")
     excluded_segments = models.ManyToManyField(Segment, blank=True, related_name="+")
+    cap_mails = models.PositiveSmallIntegerField(
+        "at most so many mails",
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(100)],
+        help_text="Who has had so many campaigns in the days given is left out; 0: nobody is.",
+    )
+    cap_days = models.PositiveSmallIntegerField(
+        "in so many days",
+        default=7,
+        db_default=7,
+        validators=[MinValueValidator(1), MaxValueValidator(365)],
+    )
+    holdout_percent = models.PositiveSmallIntegerField(
+        "per cent who get nothing",
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(50)],
+        help_text="Chosen by chance, to compare with those who get it; 0: nobody is.",
+    )
     tracking = models.CharField(
         "counted",
         max_length=10,

@@ -5,7 +5,9 @@ class DeliveryConfig(AppConfig):
     name = "delivery"
 
     def ready(self) -> None:
-        from delivery import checks, recalling  # noqa: F401 (checks register themselves)
+        from campaigns import targeting
+        from delivery import checks, recalling, sparing  # noqa: F401 (checks register themselves)
         from subscribers import conditions
 
         conditions.offer("mail", recalling.fields)
+        targeting.heed(sparing.often_mailed)

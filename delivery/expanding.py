@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef
 
 from campaigns import targeting
 from campaigns.models import Campaign
-from delivery import crashing
+from delivery import crashing, sparing
 from delivery.models import Expansion, Message, RoutingRule, Stream
 
 CHUNK = 50_000
@@ -32,6 +32,7 @@ def expand_chunk(campaign: Campaign, now: datetime) -> bool:
             return False
         first, last = expansion.cursor, campaign.audience["highest"]
         people = targeting.audience(campaign.audience).filter(pk__gt=first, pk__lte=first + CHUNK)
+        sparing.set_aside(campaign, expansion, (first, first + CHUNK))
         stamp = RoutingRule.objects.stamp(Stream.MARKETING, now)
         expansion.queued += Message.objects.enqueue(campaign, people, now, stamp)
         crashing.point("expanding")

@@ -87,6 +87,10 @@ class Progress:
     unconfirmed: int
     """Of those, for so long that no evidence is expected any more."""
     left_out: int
+    """At the last moment."""
+    mailed_often: int
+    held_out: int
+    """Left out at the start, by a cap or by chance; no part of `total`."""
     expired: int
     recoverable: int
     """Failed or expired, and may arrive if they are tried again."""
@@ -133,7 +137,8 @@ def progress(campaign: Campaign, now: datetime) -> Progress:
     problems, reasons, recoverable = _problems(campaign)
     status = Message.Status
     unknown = problems.get(status.UNKNOWN, 0)
-    decided = sent + sum(problems.values())
+    often, held_out = (expansion.mailed_often, expansion.held_out) if expansion else (0, 0)
+    decided = sent + sum(problems.values()) - often - held_out
     is_over = campaign.status == Campaign.Status.CANCELLED
     queued = 0 if is_over else max(0, total - decided)
     speed = speed_of(campaign, now)
@@ -144,7 +149,9 @@ def progress(campaign: Campaign, now: datetime) -> Progress:
         failed=problems.get(status.FAILED, 0),
         unknown=unknown,
         unconfirmed=min(unknown, _unconfirmed(campaign, now)) if unknown else 0,
-        left_out=problems.get(status.SKIPPED, 0),
+        left_out=max(0, problems.get(status.SKIPPED, 0) - often - held_out),
+        mailed_often=often,
+        held_out=held_out,
         expired=problems.get(status.EXPIRED, 0),
         recoverable=recoverable,
         queued=queued,

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from campaigns.belonging import Belonging, OnList
 from campaigns.models import Campaign
 from delivery.models import Message
+from delivery.sparing import HOLDOUT
 from delivery.tracing import Trace
 from emailplatform.formats import exact, span
 from subscribers.mailboxes import Mailbox
@@ -42,6 +43,14 @@ _WISHES: Mapping[str, str] = MappingProxyType(
     }
 )
 """What people chose on their preference page -> what it means."""
+_KEPT_OUT: Mapping[str, str] = MappingProxyType(
+    {
+        **_WISHES,
+        "held": "was held back: something was wrong with the address",
+        HOLDOUT: "is held out by chance, to compare with those who get it",
+    }
+)
+"""What keeps a person out though they are in the audience -> what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +206,9 @@ def _unknown(facts: Facts, message: Message) -> Verdict:
 
 def _skipped(facts: Facts, message: Message) -> Verdict:
     why = _why_skipped(facts, message.error)
-    return Verdict(False, f"Left out at the last moment: {why}", "warn")
+    is_spared = message.error == HOLDOUT or message.error.startswith("mailed ")
+    when = "" if is_spared else " at the last moment"
+    return Verdict(False, f"Left out{when}: {why}", "warn")
 
 
 def _why_skipped(facts: Facts, obstacle: str) -> str:
@@ -208,6 +219,8 @@ def _why_skipped(facts: Facts, obstacle: str) -> str:
         return _left(facts)
     if obstacle == "held":
         return f"{facts.who} was held back: something was wrong with the address."
+    if obstacle.startswith("mailed "):
+        return f"{facts.who} was {obstacle} already, and the campaign spares who had so many."
     if obstacle in _WISHES:
         return f"{facts.who} {_WISHES[obstacle]}."
     if facts.suppression is not None:
@@ -302,6 +315,8 @@ def _obstacle(facts: Facts) -> str:
         return f"{facts.who} is {kind} “{what.name}”."
     if facts.suppression is not None or not person.is_mailable:
         return f"{facts.who} {_closed(facts)}"
+    if belonging.is_held_out:
+        return f"{facts.who} {_KEPT_OUT[HOLDOUT]}."
     return ""
 
 

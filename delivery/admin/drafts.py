@@ -25,6 +25,9 @@ STEPS = {
 }
 _OF_FIELD = {
     "lists": "audience",
+    "cap_mails": "audience",
+    "cap_days": "audience",
+    "holdout_percent": "audience",
     "template": "content",
     "subject": "content",
     "preheader": "content",

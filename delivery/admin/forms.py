@@ -33,8 +33,22 @@ class AudienceForm(forms.ModelForm):
 
     class Meta:
         model = Campaign
-        fields = ["lists", "segments", "excluded_lists", "excluded_segments"]
-        widgets = dict.fromkeys(["segments", "excluded_segments"], forms.CheckboxSelectMultiple)
+        fields = [
+            "lists",
+            "segments",
+            "excluded_lists",
+            "excluded_segments",
+            "cap_mails",
+            "cap_days",
+            "holdout_percent",
+        ]
+        widgets = {
+            **dict.fromkeys(["segments", "excluded_segments"], forms.CheckboxSelectMultiple),
+            **dict.fromkeys(
+                ["cap_mails", "cap_days", "holdout_percent"],
+                forms.NumberInput({"class": "ui-input", "style": "width: 90px"}),
+            ),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,7 +58,8 @@ class AudienceForm(forms.ModelForm):
 
     def choice(self) -> targeting.Choice:
         """Return what is ticked, saved or not; call `is_valid` before."""
-        return targeting.choose(*(self.cleaned_data.get(name, []) for name in self.Meta.fields))
+        groups = (self.cleaned_data.get(name, []) for name in self.Meta.fields[:4])
+        return {**targeting.choose(*groups), **targeting.spared_by(self.instance)}
 
 
 class ContentForm(Styled, forms.ModelForm):

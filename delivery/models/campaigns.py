@@ -17,6 +17,10 @@ class Expansion(models.Model):
     cursor = models.PositiveBigIntegerField(default=0)
     """The last person looked at, by id."""
     queued = models.PositiveIntegerField(default=0)
+    mailed_often = models.PositiveIntegerField(default=0, db_default=0)
+    """Left out since they had had so many campaigns lately."""
+    held_out = models.PositiveIntegerField(default=0, db_default=0)
+    """Left out by chance, to compare with those who get it."""
     done_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:

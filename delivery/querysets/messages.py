@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models, transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
-from delivery import crashing, routing_statements, statements
+from delivery import crashing, routing_statements, sparing_statements, statements
 from delivery.lanes import Lane
 from delivery.querysets.handoffs import PREPARE_LEASE
 from delivery.querysets.limits import Quota
@@ -68,6 +68,35 @@ class MessageQuerySet(models.QuerySet["Message"]):
         with connection.cursor() as cursor:
             cursor.execute(insert, [campaign.pk, due_at, *stamp.params, *params])
             return int(cursor.rowcount)
+
+    def of_campaigns_since(self, since: datetime) -> Self:
+        """Campaign mail that went out since then, or may have."""
+        status = self.model.Status
+        may_have = Q(sent_at__gt=since) | Q(status__in=[status.SENDING, status.UNKNOWN])
+        return self.filter(may_have, campaign__isnull=False, subscriber__isnull=False)
+
+    def set_aside(self, campaign: Campaign, people: SubscriberQuerySet, reason: str) -> int:
+        """Write down that people are left out of a campaign, and why; return how many are new."""
+        columns = people.order_by("pk").values_list("pk", "email", "address_key", "mailbox")
+        select, params = columns.query.sql_with_params()
+        sql = sparing_statements.SET_ASIDE.format(people=select)
+        return _changed(sql, [campaign.pk, reason, *params])
+
+    def set_aside_often(
+        self,
+        campaign: Campaign,
+        people: SubscriberQuerySet,
+        span: tuple[int, int],
+        cap: Mapping[str, int],
+        at: datetime,
+    ) -> int:
+        """The same for those of a key range (after, up to) who had `cap["mails"]` lately."""
+        columns = people.order_by("pk").values_list("pk", "email", "address_key", "mailbox")
+        select, params = columns.query.sql_with_params()
+        sql = sparing_statements.SET_ASIDE_OFTEN.format(people=select)
+        since = at - timedelta(days=cap["days"])
+        values = [*params, *span, campaign.pk, since, cap["mails"], campaign.pk, cap["days"]]
+        return _changed(sql, values)
 
     def queued_lanes(self) -> list[Lane]:
         """Return every lane with mail that is queued, due or not; none of one account only."""
@@ -187,6 +216,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 "lists": campaign.audience.get("lists", []),
                 "launched_at": campaign.launched_at,
             }
+            if cap := campaign.audience.get("cap"):
+                sql = sparing_statements.CLAIM_CAPPED
+                facts |= {"cap_mails": cap["mails"], "cap_days": cap["days"]}
+                facts["had_enough"] = f"mailed {cap['mails']} times in {cap['days']} days"
         with transaction.atomic(), prepared_cursor() as cursor:
             if quota is not None:
                 facts["limit"] = quota.take(limit, now)
@@ -338,3 +371,9 @@ def _facts_of(handoff: Handoff) -> dict[str, Any]:
         "reason": json.dumps(handoff.reason),
         "lease": PREPARE_LEASE,
     }
+
+
+def _changed(sql: str, values: Sequence[Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return int(cursor.rowcount)
