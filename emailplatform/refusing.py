@@ -71,9 +71,8 @@ def _first_problem(detail: Any, path: str = "") -> tuple[str, str]:
 
 @csrf_exempt  # It changes nothing; a program that posts here is to read why, as JSON.
 def nothing_here(request: HttpRequest) -> HttpResponse:
-    """Answer for every address under /api/ that is none; they end with a slash."""
-    hint = "" if request.path.endswith("/") else " Addresses end with a slash."
-    return JsonResponse(_body("not_found", f"There is nothing at this address.{hint}"), status=404)
+    """Answer for every address under /api/ that is none."""
+    return JsonResponse(_body("not_found", "There is nothing at this address."), status=404)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -16,6 +16,7 @@ from subscribers import api as subscribers_api
 from webhooks import api as webhooks_api
 
 router = SimpleRouter()
+router.trailing_slash = "/?"  # addresses of the API may do without
 router.register("subscribers", subscribers_api.SubscriberViewSet, basename="subscriber")
 router.register("lists", subscribers_api.ListViewSet, basename="list")
 router.register("segments", subscribers_api.SegmentViewSet, basename="segment")
@@ -38,23 +39,28 @@ retry_webhook = webhooks_api.WebhookRequestViewSet.as_view(
 )
 send_api = delivery_api.SendViewSet.as_view
 v1 = [
-    path("subscribers/check/", subscribers_api.CheckAddressView.as_view()),
+    re_path(r"^subscribers/check/?$", subscribers_api.CheckAddressView.as_view()),
+    re_path(r"^subscribers/stats/?$", subscribers_api.AudienceStatsView.as_view()),
+    re_path(r"^subscribers/bulk-import/?$", subscribers_api.BulkImportView.as_view()),
     re_path(
-        r"^subscribers/(?P<email>[^@]+@[^/]+)/consent/$", subscribers_api.ConsentView.as_view()
+        r"^subscribers/segment/(?P<segment>[^/]+)/?$", subscribers_api.SegmentPeopleView.as_view()
     ),
-    path("campaigns/<int:pk>/stats/", delivery_api.CampaignStatsView.as_view()),
+    re_path(
+        r"^subscribers/(?P<email>[^@]+@[^/]+)/consent/?$", subscribers_api.ConsentView.as_view()
+    ),
+    re_path(r"^campaigns/(?P<pk>[0-9]{1,18})/stats/?$", delivery_api.CampaignStatsView.as_view()),
     re_path(r"^email/send/?$", delivery_api.SendViewSet.as_view({"post": "send"}, basename="mail")),
     re_path(
         r"^email/batch/?$", delivery_api.SendViewSet.as_view({"post": "batch"}, basename="mail")
     ),
-    path("campaigns/<int:pk>/why/", webhooks_api.CampaignWhyView.as_view()),
+    re_path(r"^campaigns/(?P<pk>[0-9]{1,18})/why/?$", webhooks_api.CampaignWhyView.as_view()),
     re_path(r"^email/events/stream/?$", webhooks_api.EventStreamView.as_view()),
-    path("email/webhooks/stats/", webhooks_api.WebhookStatsView.as_view()),
-    path("email/webhooks/config/", webhooks_api.WebhookConfigView.as_view()),
+    re_path(r"^email/webhooks/stats/?$", webhooks_api.WebhookStatsView.as_view()),
+    re_path(r"^email/webhooks/config/?$", webhooks_api.WebhookConfigView.as_view()),
     re_path(r"^email/webhooks/retry/(?P<pk>[^/.]+)/?$", retry_webhook),
-    path("system/status/", delivery_api.SystemStatusView.as_view()),
-    path("system/queues/", delivery_api.QueuesView.as_view()),
-    path("system/providers/<int:pk>/reset/", delivery_api.ResetView.as_view()),
+    re_path(r"^system/status/?$", delivery_api.SystemStatusView.as_view()),
+    re_path(r"^system/queues/?$", delivery_api.QueuesView.as_view()),
+    re_path(r"^system/providers/(?P<pk>[0-9]{1,18})/reset/?$", delivery_api.ResetView.as_view()),
     *router.urls,
 ]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,12 +18,28 @@ from subscribers.flagging import Policy
 from subscribers.mailboxes import mailbox_of
 from subscribers.models import (
     ConsentRecord,
+    Import,
     MailingList,
     Subscriber,
     Subscription,
     Suppression,
 )
 from subscribers.validating import InvalidAddress, clean_address
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How somebody is met who is there already."""
+
+    known: str = Import.Known.UPDATE
+    """As for imports: they are updated, only put on the lists, or passed over."""
+    replaces: bool = False
+    """What is given is everything: attributes that are left out are taken away."""
+    check: Callable[[Subscriber], None] | None = None
+    """Sees the person as they stand, locked; it may raise."""
+
+
+UPDATING = Manner()
 
 
 @transaction.atomic
@@ -33,6 +50,7 @@ def enrol(
     source: str,
     now: datetime,
     proof: Proof = BY_API,
+    manner: Manner = UPDATING,
     **facts: Any,
 ) -> tuple[Subscriber, bool]:
     """Return (person, whether new). `facts` are fields to set; attributes are merged key by key.
@@ -56,8 +74,13 @@ def enrol(
             "status": _standing_of(address),
         },
     )
-    attributes = attributing.merged(person.attributes, given)
-    _set(person, {**facts, "attributes": attributes}, now)
+    if manner.check:
+        manner.check(person)
+    if not is_new and manner.known == Import.Known.SKIP:
+        return person, False
+    if is_new or manner.known == Import.Known.UPDATE:
+        attributes = attributing.merged({} if manner.replaces else person.attributes, given)
+        _set(person, {**facts, "attributes": attributes}, now)
     joined = _join(person, lists, source, now, proof)
     _hold(person, {pk: decisions[pk] for pk in joined}, source, now)
     return person, is_new

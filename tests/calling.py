@@ -41,14 +41,14 @@ class Api:
     def upload(self, path: str, **form: Any) -> Answer:
         return self._answer(self._client.post(_full(path), form))
 
-    def patch(self, path: str, data: Any) -> Answer:
-        return self._answer(self._client.patch(_full(path), data, "application/json"))
+    def patch(self, path: str, data: Any, **options: Any) -> Answer:
+        return self._answer(self._client.patch(_full(path), data, "application/json", **options))
 
-    def put(self, path: str, data: Any) -> Answer:
-        return self._answer(self._client.put(_full(path), data, "application/json"))
+    def put(self, path: str, data: Any, **options: Any) -> Answer:
+        return self._answer(self._client.put(_full(path), data, "application/json", **options))
 
-    def delete(self, path: str) -> Answer:
-        return self._answer(self._client.delete(_full(path)))
+    def delete(self, path: str, **options: Any) -> Answer:
+        return self._answer(self._client.delete(_full(path), **options))
 
     def _answer(self, response: Any) -> Answer:
         is_json = response.headers.get("Content-Type", "").startswith("application/json")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from subscribers.api.bulk import BulkImportView
 from subscribers.api.checks import CheckAddressView, CheckRunViewSet
 from subscribers.api.forms import ConsentView, FormViewSet
 from subscribers.api.imports import ImportViewSet
 from subscribers.api.lists import ListViewSet, SegmentViewSet
-from subscribers.api.people import SubscriberViewSet
+from subscribers.api.people import AudienceStatsView, SegmentPeopleView, SubscriberViewSet
 
 __all__ = [
+    "AudienceStatsView",
+    "BulkImportView",
     "CheckAddressView",
     "CheckRunViewSet",
     "ConsentView",
     "FormViewSet",
     "ImportViewSet",
     "ListViewSet",
+    "SegmentPeopleView",
     "SegmentViewSet",
     "SubscriberViewSet",
 ]

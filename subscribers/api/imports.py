@@ -75,8 +75,7 @@ class ReportSerializer(serializers.Serializer):
     warnings = serializers.DictField(child=serializers.IntegerField())
 
 
-class ImportInput(Strict):
-    file = serializers.FileField(allow_empty_file=True)  # refused by the domain, in its words
+class ImportOptions(Strict):
     list = serializers.PrimaryKeyRelatedField(queryset=MailingList.objects.all(), required=False)
     mapping = serializers.JSONField(
         required=False,
@@ -94,6 +93,10 @@ class ImportInput(Strict):
         if not isinstance(mapping, dict) or not all(isinstance(f, str) for f in mapping.values()):
             raise serializers.ValidationError("Give an object: column -> field.")
         return mapping
+
+
+class ImportInput(ImportOptions):
+    file = serializers.FileField(allow_empty_file=True)  # refused by the domain, in its words
 
 
 class ImportViewSet(

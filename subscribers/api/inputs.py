@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from emailplatform.api import Strict
 from subscribers import converting
-from subscribers.models import MailingList
+from subscribers.models import Import, MailingList
 
 
 @extend_schema_field(OpenApiTypes.STR)
@@ -68,6 +68,18 @@ class PersonInput(Strict):
 
 class NewPersonInput(PersonInput):
     email = serializers.CharField(max_length=320)
+    known = serializers.ChoiceField(
+        Import.Known.choices,
+        default=Import.Known.ADD,
+        help_text="What becomes of somebody who is there: add (to the lists, nothing else), "
+        "update, or skip.",
+    )
+
+
+class WholePersonInput(PersonInput):
+    email = serializers.CharField(
+        max_length=320, required=False, help_text="As in the address: it cannot be changed."
+    )
 
 
 class ListsInput(Strict):
@@ -81,3 +93,9 @@ def valid(serializer: type[serializers.Serializer], request: Request) -> dict[st
     data = serializer(data=request.data)
     data.is_valid(raise_exception=True)
     return dict(data.validated_data)
+
+
+def whole(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what a PUT says of a person, with everything that it leaves out emptied."""
+    texts = dict.fromkeys(("first_name", "last_name", "language", "time_zone", "country"), "")
+    return {**texts, "tags": [], "attributes": {}, **data}
