@@ -62,9 +62,14 @@ def _addresses(patterns: list[Any], before: str = "/") -> Iterator[str]:
 
 def _sample(pattern: str) -> str:
     """Return an address that fits: 1 for numbers, x for words."""
-    named = re.sub(r"\(\?P<(\w+)>[^()]*\)", lambda m: _SAMPLES.get(m[1], "x"), pattern)
+    named = re.sub(r"\(\?P<(\w+)>([^()]*)\)", _sample_of, pattern)
     plain = re.sub(r"<(int:)?\w+:?(\w+)?>", lambda m: "1" if m[1] else "x", named)
     return re.sub(r"[\^$?]|/\?$|\\Z", "", plain).replace(r"\.", ".")
+
+
+def _sample_of(found: re.Match[str]) -> str:
+    is_number = found[2].startswith("[0-9]")
+    return _SAMPLES.get(found[1], "1" if is_number else "x")
 
 
 ADDRESSES = sorted(set(_addresses(get_resolver().url_patterns)))
