@@ -50,6 +50,8 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     "Compute the reputation of providers": ("delivery.tasks.rate_accounts", timedelta(minutes=5)),
     "Seal the record of consent": ("subscribers.tasks.seal_consent", timedelta(hours=1)),
     "Carry on imports": ("subscribers.tasks.run_imports", timedelta(seconds=5)),
+    "Score everybody, once a night": ("subscribers.tasks.score_people", timedelta(minutes=10)),
+    "Count mail nobody reports on": ("webhooks.tasks.count_quiet_mail", timedelta(hours=1)),
     "Check the domains of addresses": ("subscribers.tasks.check_domains", timedelta(seconds=10)),
 }
 """Name -> (task, every). Editable in the admin afterwards: only missing names are added."""

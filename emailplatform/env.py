@@ -56,6 +56,17 @@ def whole(name: str, default: int) -> int:
         raise ImproperlyConfigured(f"{name} is {value!r}; use a whole number.") from error
 
 
+def rising(name: str, default: str, of: int) -> list[int]:
+    """Return the variable if it is `of` whole numbers from 1 up, each more than the one before."""
+    given = words(name, default)
+    numbers = [int(each) for each in given if each.isdecimal()]
+    if len(numbers) != of or len(given) != of or numbers[0] < 1 or numbers != sorted(set(numbers)):
+        raise ImproperlyConfigured(
+            f"{name} is {' '.join(given)!r}; write {of} rising numbers, such as {default}."
+        )
+    return numbers
+
+
 def seconds(name: str, default: float) -> float:
     """Return the variable as a number of seconds above zero."""
     value = text(name, str(default))

@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from emailplatform import connecting, env
+from emailplatform.audience_settings import *  # noqa: F403
 from emailplatform.logs import LOGGING as LOGGING
 from emailplatform.menu import UNFOLD as UNFOLD
 

@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from subscribers import confirming, importing, rechecking, undoing, verifying
+from subscribers import confirming, importing, rechecking, scoring, undoing, verifying
 from subscribers.models import CheckRun, ConsentRecord, Import
 
 SLICE_S = 20.0
@@ -49,3 +49,11 @@ def check_domains() -> None:
     for pk in list(CheckRun.objects.workable(timezone.now()).values_list("pk", flat=True)):
         rechecking.run(pk, stop_at - monotonic())
     rechecking.work_on_due(stop_at - monotonic())
+
+
+@shared_task(expires=600)
+def score_people() -> None:
+    """Every 10 minutes: score everybody, once a day and at night."""
+    now = timezone.now()
+    if scoring.is_due(now):
+        scoring.score_people(now)

@@ -20,7 +20,7 @@ from delivery.providers.base import EventType
 from emailplatform.secrets import address_key
 from subscribers.models import Suppression
 from subscribers.validating import InvalidAddress, clean_address
-from webhooks import classifying, leaving, looking, weighing
+from webhooks import classifying, feeling, leaving, looking, weighing
 from webhooks.looking import Look
 from webhooks.marks import COMPLAINTS, OWN_PAGE
 from webhooks.models import Event
@@ -106,6 +106,7 @@ def apply_events(arrivals: Iterable[Arrival], now: datetime) -> Applied:
             _end_mail(consequences, now)
         if copies := Event.objects.copies_ended():
             _end_copies(copies, now)
+        feeling.feel(now)
         counting.add(deltas)
     taken = Event.objects.taken()
     standing = Event.Standing

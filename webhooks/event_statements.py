@@ -1,7 +1,8 @@
 """The SQL of a batch of events, put together from the table in `webhooks.marks`.
 
-The statements of a batch share two temporary tables: `webhooks_heard`, what arrived, and
-`webhooks_fresh`, what of it was new. Both are emptied by the end of the transaction.
+The statements of a batch share temporary tables: `webhooks_heard`, what arrived,
+`webhooks_fresh`, what of it was new, and `webhooks_felt` (see `feeling_statements`). All are
+emptied by the end of the transaction.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 
 from delivery.counting import COUNTED
+from webhooks.feeling_statements import FELT
 from webhooks.marks import COMPLAINTS, HARMFUL, MARKS, NO_EVIDENCE, WORST_FIRST
 
 HEARD = """
@@ -22,13 +24,7 @@ HEARD = """
 MAKE_ROOM = f"""
 SET LOCAL client_min_messages = warning;
 CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_heard ({HEARD}) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE IF NOT EXISTS webhooks_fresh (
-    account_id bigint, dedupe_key text, type text, occurred_at timestamptz, message_id bigint,
-    campaign_id bigint, subscriber_id bigint, is_machine boolean, bounce_class text,
-    standing text, recipient text, ip inet
-) ON COMMIT DELETE ROWS;
 DELETE FROM webhooks_heard;
-DELETE FROM webhooks_fresh;
 """  # noqa: S608 (names of our own)
 
 COPY_HEARD = "COPY webhooks_heard FROM STDIN"
@@ -139,7 +135,7 @@ _COUNTERS = ",\n        ".join(
 )
 
 DELTAS = f"""
-changed AS (
+{FELT}, changed AS (
     SELECT campaign_id, provider_id, new_provider_id, mailbox, counter.name,
         date_trunc('hour', counter.old) AS old, date_trunc('hour', counter.new) AS new
     FROM moved CROSS JOIN LATERAL (VALUES
@@ -173,7 +169,7 @@ WITH facts AS (
             FILTER (WHERE standing = '' AND type = 'bounced') AS bounce_rank
     FROM webhooks_fresh WHERE message_id IS NOT NULL GROUP BY 1
 ), found AS MATERIALIZED (
-    SELECT m.id, m.campaign_id, m.provider_id, m.mailbox, {_OLD},
+    SELECT m.id, m.campaign_id, m.subscriber_id, m.provider_id, m.mailbox, {_OLD},
         {_NEW},
         COALESCE(
             ({_RANKS})[LEAST(array_position({_RANKS}, m.bounce_class::text), f.bounce_rank)], ''

@@ -27,6 +27,7 @@ from webhooks.querysets import (
     SilenceQuerySet,
     WebhookCountQuerySet,
 )
+from webhooks.quiet_models import QuietAccount
 
 __all__ = [
     "Delivery",
@@ -34,6 +35,7 @@ __all__ = [
     "Endpoint",
     "Event",
     "Horizon",
+    "QuietAccount",
     "RawRequest",
     "Silence",
     "WebhookCount",

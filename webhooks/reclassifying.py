@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
+from django.utils import timezone
 
 from delivery import counting
-from webhooks import weighing
+from webhooks import feeling, weighing
 from webhooks.classifying import LOOKS, Verdict
 from webhooks.models import Event
 
@@ -57,7 +58,9 @@ def reclassify(first: int, campaign: int | None, *, is_dry: bool) -> Iterator[Ch
         messages = sorted({message for _, message, standing in found if message and not standing})
         lonely = [pk for pk, message, standing in found if not message or standing]
         with transaction.atomic():
+            feeling.make_room()
             weighed = weighing.weigh(messages, lonely)
+            feeling.feel(timezone.now())
             counting.add(weighed.deltas)
             transaction.set_rollback(is_dry)
         # Nothing is kept of a dry run: what is met in several chunks is counted in one.

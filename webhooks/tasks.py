@@ -8,7 +8,16 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from webhooks import applying, crediting, delivering, doubting, finding, noticing, polling
+from webhooks import (
+    applying,
+    crediting,
+    delivering,
+    doubting,
+    feeling,
+    finding,
+    noticing,
+    polling,
+)
 
 TICK_S = settings.TICK_S
 BATCH = 4000
@@ -54,3 +63,9 @@ def post_events() -> None:
 def forget_deliveries() -> None:
     """Every hour: forget what was posted long ago."""
     delivering.forget(timezone.now())
+
+
+@shared_task(expires=3600)
+def count_quiet_mail() -> None:
+    """Every hour: count mail as received where nobody tells of deliveries."""
+    feeling.sweep(timezone.now())

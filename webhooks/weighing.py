@@ -44,14 +44,14 @@ def weigh_fresh() -> list[Delta]:
         return []
     judged = list(_judged(Event.objects.glances(messages, _pace())))
     changed = sorted({glance.message for glance, _ in judged if glance.message})
-    return _write(judged, changed).deltas if judged else []
+    return _write(judged, changed, is_batch=True).deltas if judged else []
 
 
 def weigh(messages: list[int], lonely: list[int]) -> Weighed:
     """Judge all opens and clicks of messages, and events of none; see to the messages' marks."""
     judged = list(_judged(Event.objects.glances(messages, _pace()))) if messages else []
     judged += _judged(Event.objects.lonely_glances(lonely)) if lonely else []
-    return _write(judged, messages)
+    return _write(judged, messages, is_batch=False)
 
 
 def _pace() -> Pace:
@@ -86,12 +86,14 @@ def _of_message(rows: Sequence[Glance]) -> list[Verdict]:
     return classifying.judge_message(seen, rows[0].delivered_at if settings.JUDGE_PACE else None)
 
 
-def _write(judged: Sequence[tuple[Glance, Verdict]], messages: list[int]) -> Weighed:
+def _write(
+    judged: Sequence[tuple[Glance, Verdict]], messages: list[int], *, is_batch: bool
+) -> Weighed:
     judgements = [
         Judgement(glance.id, verdict.is_machine, verdict.reason, glance.told, verdict.rules)
         for glance, verdict in judged
     ]
-    deltas = Event.objects.judge(judgements, messages)
+    deltas = Event.objects.judge(judgements, messages, is_batch=is_batch)
     Event.objects.revise_engagement(
         [each.id for each, verdict in judged if verdict.is_machine and not each.was_machine],
         [each.id for each, verdict in judged if each.was_machine and not verdict.is_machine],

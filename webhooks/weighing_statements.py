@@ -135,7 +135,8 @@ WITH {_GIVEN}, told AS (
         {_FACTS}
     FROM told GROUP BY 1
 ), found AS MATERIALIZED (
-    SELECT m.id, m.campaign_id, m.provider_id, m.provider_id AS new_provider_id, m.mailbox, {_OLD},
+    SELECT m.id, m.campaign_id, m.subscriber_id, m.provider_id,
+        m.provider_id AS new_provider_id, m.mailbox, {_OLD},
         {_NEW}
     FROM delivery_message m JOIN facts f ON f.message_id = m.id
     WHERE {_CHANGED}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from subscribers.models.checks import CheckRun
 from subscribers.models.consent import ConsentAnchor, ConsentChain, ConsentRecord, ConsentText
 from subscribers.models.domains import Domain
-from subscribers.models.engagement import Engagement
+from subscribers.models.engagement import ChurnModel, Engagement, ScoreDay, ScoreRun
 from subscribers.models.forms import Confirmation, SignupDay, SignupForm
 from subscribers.models.imports import Import, RefusedRow, SeenAddress
 from subscribers.models.lists import HeldSubscription, MailingList, Segment, Subscription
@@ -15,6 +15,7 @@ from subscribers.models.suppressions import Suppression
 __all__ = [
     "Attribute",
     "CheckRun",
+    "ChurnModel",
     "Confirmation",
     "ConsentAnchor",
     "ConsentChain",
@@ -26,6 +27,8 @@ __all__ = [
     "Import",
     "MailingList",
     "RefusedRow",
+    "ScoreDay",
+    "ScoreRun",
     "SeenAddress",
     "Segment",
     "SignupDay",

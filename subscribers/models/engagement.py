@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
 from subscribers.models.people import Subscriber
+from subscribers.querysets import EngagementQuerySet
 
 
 class Engagement(models.Model):
@@ -35,6 +39,7 @@ class Engagement(models.Model):
     """Mails clicked in, each once."""
     replied = models.PositiveIntegerField(db_default=0, default=0)
     converted = models.PositiveIntegerField(db_default=0, default=0)
+    first_received_at = models.DateTimeField(null=True, blank=True)
     last_received_at = models.DateTimeField(null=True, blank=True)
     last_opened_at = models.DateTimeField(null=True, blank=True)
     last_clicked_at = models.DateTimeField(null=True, blank=True)
@@ -55,6 +60,11 @@ class Engagement(models.Model):
     """Opens and clicks by hour of the person's own day; NULL before the first."""
     best_hour = models.PositiveSmallIntegerField(null=True, blank=True)
     scored_at = models.DateTimeField(null=True, blank=True)
+    """When the nightly scoring last had something to write here."""
+    score_noted = models.PositiveSmallIntegerField(null=True, blank=True)
+    """The score of the last point in the person's history."""
+
+    objects = EngagementQuerySet.as_manager()
 
     class Meta:
         verbose_name = "engagement"
@@ -62,3 +72,73 @@ class Engagement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subscriber_id}: {self.score} ({self.stage})"
+
+    @property
+    def last_sign_at(self) -> datetime | None:
+        """When the person last opened, clicked, replied or bought something."""
+        signs = (
+            self.last_opened_at,
+            self.last_clicked_at,
+            self.last_replied_at,
+            self.last_converted_at,
+        )
+        return max(filter(None, signs), default=None)
+
+
+class ScoreDay(models.Model):
+    """A point in a person's history: written when the score has moved far, or the stage changed."""
+
+    subscriber = models.ForeignKey(Subscriber, models.CASCADE, db_index=False)
+    day = models.DateField()
+    score = models.PositiveSmallIntegerField()
+    stage = models.CharField(max_length=10, choices=Engagement.Stage)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["subscriber", "day"], name="score_day_once"),
+        ]
+        indexes = [BrinIndex(fields=["day"], name="score_day_on", autosummarize=True)]
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.score} ({self.stage})"
+
+
+class ScoreRun(models.Model):
+    """One scoring of everybody: by what it went, and what it came to."""
+
+    at = models.DateTimeField()
+    half_life_days = models.FloatField()
+    people = models.PositiveIntegerField()
+    changed = models.PositiveIntegerField()
+    took_ms = models.PositiveIntegerField()
+    stages = models.JSONField(default=dict)
+    """Stage -> people."""
+    moves = models.JSONField(default=list)
+    """[from, to, people] of those whose stage changed."""
+
+    class Meta:
+        ordering = ["-at"]
+        get_latest_by = "at"
+        indexes = [models.Index(fields=["-at"], name="score_run_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M}: {self.changed} of {self.people}"
+
+
+class ChurnModel(models.Model):
+    """A logistic model of who does nothing for 90 days, and how it did on what it never saw."""
+
+    trained_at = models.DateTimeField()
+    coefficients = models.JSONField(default=dict)
+    """Feature (`score_statements.FEATURES`) -> number, and "constant"."""
+    metrics = models.JSONField(default=dict)
+    """On held-out people of a later time: see `fitting.Metrics`."""
+    is_vouched = models.BooleanField(default=False)
+    """Whether its probabilities are shown and used."""
+    why_not = models.CharField(max_length=300, blank=True, default="")
+
+    class Meta:
+        get_latest_by = "trained_at"
+
+    def __str__(self) -> str:
+        return f"{self.trained_at:%Y-%m-%d %H:%M}"

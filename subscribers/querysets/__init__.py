@@ -8,6 +8,7 @@ from subscribers.querysets.checks import (
     MailingListQuerySet,
     domain_of,
 )
+from subscribers.querysets.engagement import Change, EngagementQuerySet
 from subscribers.querysets.people import (
     ConfirmationQuerySet,
     ImportQuerySet,
@@ -18,9 +19,11 @@ from subscribers.querysets.people import (
 )
 
 __all__ = [
+    "Change",
     "CheckRunQuerySet",
     "ConfirmationQuerySet",
     "DomainQuerySet",
+    "EngagementQuerySet",
     "ImportQuerySet",
     "MailingListQuerySet",
     "SignupDayQuerySet",

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from delivery import counting
 from delivery.models import CampaignStat, Message
-from subscribers.models import Subscriber, Suppression
+from subscribers.models import Engagement, Subscriber, Suppression
 from tests import make
+from webhooks import feeling
 from webhooks.applying import apply_pending
 from webhooks.marks import MARKS
 from webhooks.models import RawRequest
@@ -39,6 +40,10 @@ WORDS = [
     "spamreport",
     *BOUNCES,
 ]
+COUNTED = (
+    *("received", "opened", "clicked"),
+    *("first_received_at", "last_received_at", "last_opened_at", "last_clicked_at"),
+)
 MACHINE, PERSON = "Barracuda Sentinel", "Thunderbird"
 
 events = st.lists(
@@ -93,18 +98,37 @@ def outcome(events: list[Any], order: list[int], size: int) -> dict[str, Any]:
                 )
             ),
             "mailable": [each.is_mailable for each in Subscriber.objects.order_by("pk")],
+            "engagement": engagement(),
             "suppressed": Suppression.objects.count(),
             "counted": list(
                 CampaignStat.objects.order_by("hour").values_list("hour", *counting.COUNTED)
             ),
         }
         assert counting.rebuild(campaign.pk) == {}
+        assert [each.wrong for each in feeling.rebuild(timezone.now(), is_check=True)] == [0]
+        for each in feeling.rebuild(timezone.now(), is_check=False):
+            assert not each.wrong
+        assert engagement() == state["engagement"]
         # An hour from which everything moved to an earlier one is left with zeros.
         rows = CampaignStat.objects.order_by("hour").values_list("hour", *counting.COUNTED)
         assert list(rows) == [row for row in state["counted"] if any(row[1:])]
         state["counted"] = list(rows)
         transaction.set_rollback(True)
     return state
+
+
+def engagement() -> list[Any]:
+    """Return what is known of what people did, by the order of their ids; nothing of nobody."""
+    rows = [
+        (
+            *(getattr(row, name) for name in COUNTED),
+            row.hours and list(row.hours),
+            # Halves every 30 days: as of one moment all ways to it come to the same.
+            round(row.heat * 2 ** ((row.heat_at - START) / timedelta(days=30)), 6),
+        )
+        for row in Engagement.objects.order_by("subscriber_id")
+    ]
+    return [row for row in rows if any(row)]
 
 
 def entry(event: Any, number: int, messages: list[Message]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from django.db import connection, models
 
 from delivery.counting import Delta
 from webhooks import event_statements as statements
-from webhooks import weighing_statements
+from webhooks import feeling_statements, weighing_statements
 
 if TYPE_CHECKING:
     from webhooks.models import Event
@@ -137,6 +137,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         transaction makes the table if it is not there.
         """
         with connection.wrap_database_errors, connection.cursor() as cursor:
+            cursor.execute(feeling_statements.MAKE_ROOM)
             cursor.execute(statements.MAKE_ROOM)
             with cursor.copy(statements.COPY_HEARD) as copy:
                 for arrival in arrivals:
@@ -233,8 +234,13 @@ class EventQuerySet(models.QuerySet["Event"]):
             cursor.execute(weighing_statements.LONELY, [events])
             return [Glance(*row) for row in cursor.fetchall()]
 
-    def judge(self, judgements: Sequence[Judgement], messages: list[int]) -> list[Delta]:
-        """Write verdicts, and into these messages what they mean; return how counters change."""
+    def judge(
+        self, judgements: Sequence[Judgement], messages: list[int], *, is_batch: bool
+    ) -> list[Delta]:
+        """Write verdicts, and into these messages what they mean; return how counters change.
+
+        `is_batch`: some of the events may have come in this transaction's batch.
+        """
         columns = list(zip(*judgements, strict=True)) or [()] * len(Judgement._fields)
         names = ("ids", "machines", "reasons", "told", "rules")
         given: dict[str, Any] = dict(zip(names, map(list, columns), strict=True)) | {
@@ -244,6 +250,8 @@ class EventQuerySet(models.QuerySet["Event"]):
             cursor.execute(weighing_statements.REVISE, given)
             deltas = [Delta(*row) for row in cursor.fetchall()]
             cursor.execute(weighing_statements.JUDGE, given)
+            if is_batch and judgements:
+                cursor.execute(feeling_statements.REVERDICT, [given["ids"]])
         return deltas
 
     def revise_engagement(self, to_machine: list[int], from_machine: list[int]) -> None:
@@ -251,8 +259,10 @@ class EventQuerySet(models.QuerySet["Event"]):
         with connection.cursor() as cursor:
             if to_machine:
                 cursor.execute(weighing_statements.DISENGAGE, [to_machine])
+                cursor.execute(feeling_statements.RESEE, ["unseen_", to_machine])
             if from_machine:
                 cursor.execute(weighing_statements.ENGAGE, [from_machine])
+                cursor.execute(feeling_statements.RESEE, ["seen_", from_machine])
 
     def drifted(self) -> list[Drifted]:
         """Return whose times are not what all stored events say, by campaign; change nothing."""

@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from emailplatform.errors import DomainError
 from emailplatform.terminal import Bar, duration
-from webhooks import peopling
+from subscribers import scoring
+from webhooks import feeling, peopling
 
 _VACUUMED = (
     "subscribers_subscriber",
@@ -54,7 +55,13 @@ class Command(BaseCommand):
         except DomainError as error:
             raise CommandError(str(error)) from error
         self._close()
-        self._vacuum()
+        self._vacuum(_VACUUMED)
+        now = timezone.now()
+        for counted in feeling.rebuild(now, is_check=False):
+            self._progress("Engagement", counted.last, counted.highest)
+        self._close()
+        self._vacuum(("subscribers_engagement",))
+        scoring.score_people(now)
         spent = duration(time.monotonic() - started)
         self.stdout.write(
             f"{made.people:,} people, {made.campaigns:,} campaigns, {made.messages:,} mails,"
@@ -71,10 +78,10 @@ class Command(BaseCommand):
         if self._bar is not None:
             self._bar.close()
 
-    def _vacuum(self) -> None:
+    def _vacuum(self, tables: tuple[str, ...]) -> None:
         """Let indexes be read without their tables, as in a database that has run for a while."""
         if connection.in_atomic_block:
             return
         with connection.cursor() as cursor:
-            for table in _VACUUMED:
-                cursor.execute(f"VACUUM {table}")
+            for table in tables:
+                cursor.execute(f"VACUUM ANALYZE {table}")
