@@ -124,7 +124,7 @@ def _moment(choice: Choice) -> datetime | None:
 
 def reachable(choice: Choice) -> SubscriberQuerySet:
     """Return the people who could be mailed: chosen, active, and not suppressed."""
-    return chosen(choice).mailable()
+    return chosen(choice).mailable(choice.get("lists", []))
 
 
 def audience(choice: Choice) -> SubscriberQuerySet:
@@ -182,7 +182,7 @@ def measure(choice: Choice, now: datetime | None = None) -> Audience:
 def _measure(choice: Choice, now: datetime) -> Audience:
     everybody = chosen(choice)
     by_status = dict(everybody.order_by().values_list("status").annotate(Count("pk")))
-    mailable = everybody.mailable().count()
+    mailable = everybody.mailable(choice.get("lists", [])).count()
     active = by_status.pop(Subscriber.Status.ACTIVE, 0)
     labels = dict(Subscriber.Status.choices)
     left_out = {str(labels[status]): count for status, count in sorted(by_status.items())}

@@ -14,7 +14,7 @@ from campaigns.models import TemplateVersion, TrackedBy
 from delivery.composing import Composed, is_provider_to_count, unmade
 from delivery.models import Mail, Stream, token_of
 from delivery.providers.mail import Address, Attachment, Batch, Recipient, Skeleton
-from delivery.querysets import STOPPING, Claimed
+from delivery.querysets import Claimed
 from delivery.tracking import tracking_base
 from emailplatform.secrets import address_key
 from subscribers.models import Suppression
@@ -111,9 +111,7 @@ def _stopped(mail: Mail) -> set[str]:
     if not emails:
         return set()
     by_key = {address_key(email): email for email in emails}
-    rows = Suppression.objects.filter(
-        address_key__in=list(by_key), reason__in=STOPPING[mail.message.stream]
-    )
+    rows = Suppression.objects.stopping(mail.message.stream).filter(address_key__in=list(by_key))
     return {by_key[bytes(key)] for key in rows.values_list("address_key", flat=True)}
 
 

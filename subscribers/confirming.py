@@ -141,7 +141,7 @@ def confirm(confirmation: Confirmation, now: datetime, proof: Proof) -> list[int
     ).update(confirmed_at=now)
     if not fresh:
         return []
-    _let_in(person, now)
+    _let_in(person, confirmation.lists, now)
     joined = Subscription.objects.join(person.pk, confirmation.lists, now, "confirmed")
     key = bytes(person.address_key)
     ConsentRecord.objects.write(
@@ -163,12 +163,15 @@ def confirm(confirmation: Confirmation, now: datetime, proof: Proof) -> list[int
     return joined
 
 
-def _let_in(person: Subscriber, now: datetime) -> None:
+def _let_in(person: Subscriber, lists: Collection[int], now: datetime) -> None:
     """Open a person who waited, or who had said no to everything."""
     Subscriber.objects.reopen(bytes(person.address_key), Subscriber.Status.PENDING, now)
     reason = Suppression.Reason.UNSUBSCRIBED
-    said_no = Suppression.objects.filter(address_key=person.address_key, reason=reason)
-    if said_no.delete()[0] or person.status == Subscriber.Status.UNSUBSCRIBED:
+    key = bytes(person.address_key)
+    said_no = Suppression.objects.said_no(key, lists).delete()[0]
+    if Suppression.objects.gravest([key]):
+        return
+    if said_no or person.status == Subscriber.Status.UNSUBSCRIBED:
         Subscriber.objects.reopen(bytes(person.address_key), reason, now)
 
 

@@ -14,6 +14,7 @@ from emailplatform.errors import InvalidInput
 from emailplatform.secrets import address_key
 from subscribers.consents import BY_PROVIDER, BY_SYSTEM, Proof
 from subscribers.models import ConsentRecord, Subscriber, Subscription, Suppression
+from subscribers.querysets import EVERYTHING, STOPPING, Reach
 from subscribers.validating import InvalidAddress, clean_address
 
 
@@ -46,18 +47,44 @@ def unsubscribe(
 
 
 def suppress(
-    address: str | bytes, reason: str, source: str, now: datetime, proof: Proof = BY_PROVIDER
+    address: str | bytes,
+    reason: str,
+    source: str,
+    now: datetime,
+    proof: Proof = BY_PROVIDER,
+    reach: Reach = EVERYTHING,
 ) -> bool:
-    """Never mail an address (or its key) again; say if this is new.
+    """Stop mail to an address (or its key), of `reach`; say if this is new.
 
-    Whoever has the address gets the status of the same name. The
-    first reason stays. Raises InvalidInput for what is no address or no reason.
+    Whoever has the address gets the status of the same name, if all mail stops for good; the
+    first such status stays. Raises InvalidInput for what is no address, no reason or no reach.
     """
+    check_reach(reason, reach, now)
+    rows = [(_key(address), reason, source)]
+    return bool(Suppression.objects.suppress_many(rows, now, proof, reach))
+
+
+def check_reach(reason: str, reach: Reach, now: datetime) -> None:
+    """Raise InvalidInput unless mail can be stopped so."""
     if reason not in Suppression.Reason:
         raise InvalidInput(
             f"“{reason}” is none of {', '.join(Suppression.Reason)}.", param="reason"
         )
-    return bool(Suppression.objects.suppress_many([(_key(address), reason, source)], now, proof))
+    if reach.stream and reach.stream not in Suppression.Stream:
+        known = ", ".join(Suppression.Stream)
+        raise InvalidInput(f"“{reach.stream}” is none of {known}.", param="stream")
+    if reach.stream and reason not in STOPPING[reach.stream]:
+        raise InvalidInput(
+            f"“{reason}” never stops {reach.stream} mail: use “blocked”.", param="stream"
+        )
+    if reach.stream and reach.list:
+        raise InvalidInput("Name a stream or a list, not both.", param="list")
+    if reach.expires_at and reach.expires_at <= now:
+        raise InvalidInput("It would be over already: name a time to come.", param="expires_at")
+    if reason == Suppression.Reason.SOFT_BOUNCED and not reach.expires_at:
+        raise InvalidInput(
+            "Soft bounces stop mail for a time only: say until when.", param="expires_at"
+        )
 
 
 def _key(address: str | bytes) -> bytes:
@@ -73,18 +100,26 @@ def _key(address: str | bytes) -> bytes:
 def lift(
     suppression: Suppression, now: datetime, proof: Proof = BY_SYSTEM, source: str = ""
 ) -> None:
-    """Let an address be mailed again: delete the suppression and reopen the person it closed.
+    """Take one suppression away, and reopen the person it closed unless another one does.
 
     Lists the person left stay left. A status with another reason than the suppression's stands.
     """
     key = bytes(suppression.address_key)
-    Subscriber.objects.reopen(key, suppression.reason, now)
-    if Suppression.objects.filter(address_key=key).delete()[0]:
-        person = Subscriber.objects.filter(address_key=key).values_list("pk", flat=True).first()
-        words = f"was {suppression.reason}{source and f'; {source}'}"
-        ConsentRecord.objects.write(
-            ConsentRecord.Action.LET_BACK, (key, person), [], now, proof, words
-        )
+    if not Suppression.objects.filter(pk=suppression.pk).delete()[0]:
+        return
+    if suppression.is_closing:
+        _reopen(key, suppression.reason, now)
+    person = Subscriber.objects.filter(address_key=key).values_list("pk", flat=True).first()
+    words = f"was {suppression.reason}{source and f'; {source}'}"
+    lists = [suppression.list_id] if suppression.list_id else []
+    let_back = ConsentRecord.Action.LET_BACK
+    ConsentRecord.objects.write(let_back, (key, person), lists, now, proof, words)
+
+
+def _reopen(key: bytes, reason: str, now: datetime) -> None:
+    """Open a person, or give them the status of the next reason that closes them."""
+    other = Suppression.objects.gravest([key]).get(key)
+    Subscriber.objects.reopen(key, reason, now, other or Subscriber.Status.ACTIVE)
 
 
 @transaction.atomic
@@ -105,10 +140,7 @@ def come_back(
     Subscriber.objects.select_for_update().filter(pk=subscriber.pk).first()
     key = bytes(subscriber.address_key)
     if everything:
-        said_no = Suppression.objects.filter(
-            address_key=key, reason=Suppression.Reason.UNSUBSCRIBED
-        )
-        for suppression in said_no:
+        for suppression in Suppression.objects.said_no(key, lists):
             lift(suppression, now, proof, source)
     back = Subscription.objects.resume(subscriber.pk, lists, now)
     if back:

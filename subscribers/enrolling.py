@@ -98,8 +98,8 @@ def clean(email: str) -> str:
 
 def _standing_of(address: str) -> str:
     """Return the status a new person has: suppressions outlive erasure."""
-    suppression = Suppression.objects.filter(address_key=address_key(address)).first()
-    return suppression.reason if suppression else Subscriber.Status.ACTIVE
+    key = address_key(address)
+    return Suppression.objects.gravest([key]).get(key, Subscriber.Status.ACTIVE)
 
 
 def _join(
@@ -116,6 +116,9 @@ def _join(
     if person.status in said_no:
         _add(person, new, standing.UNSUBSCRIBED, source, now)
         return []
+    closed = Suppression.objects.closed_lists(bytes(person.address_key), now)
+    _add(person, [each for each in new if each.pk in closed], standing.UNSUBSCRIBED, source, now)
+    new = [each for each in new if each.pk not in closed]
     asking = [each for each in new if each.double_opt_in]
     at_once = [each for each in new if not each.double_opt_in]
     joined = [each.pk for each in at_once]

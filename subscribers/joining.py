@@ -109,7 +109,7 @@ def _hold(wish: Wish, joined: Collection[int], source: str, now: datetime) -> No
 
 def _is_closed(email: str) -> bool:
     """Does an address get no mail, whatever its owner might want now?"""
-    rows = Suppression.objects.filter(address_key=address_key(email))
+    rows = Suppression.objects.closing().filter(address_key=address_key(email))
     return rows.exclude(reason=Suppression.Reason.UNSUBSCRIBED).exists()
 
 
@@ -120,7 +120,7 @@ def _person(form: SignupForm, wish: Wish) -> tuple[Subscriber, bool]:
     """
     waits = all(each.double_opt_in for each in wish.lists)
     status = Subscriber.Status
-    said_no = Suppression.objects.filter(address_key=address_key(wish.email)).exists()
+    said_no = Suppression.objects.closing().filter(address_key=address_key(wish.email)).exists()
     facts = dict(wish.facts)
     attributes = attributing.merged({}, attributing.checked(facts.pop("attributes", {})))
     usual = status.PENDING if waits else status.ACTIVE

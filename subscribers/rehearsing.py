@@ -103,7 +103,7 @@ def _on_list(import_: Import, emails: Sequence[str]) -> int:
 
 def _unmailable(keys: Sequence[bytes]) -> int:
     """Count the suppressed, and who is closed without a suppression."""
-    suppressed = Suppression.objects.filter(address_key__in=keys)
+    suppressed = Suppression.objects.stopping("marketing").filter(address_key__in=keys)
     closed = Subscriber.objects.filter(address_key__in=keys).exclude(
         status=Subscriber.Status.ACTIVE
     )

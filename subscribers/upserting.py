@@ -19,6 +19,7 @@ from django.db import connection
 from subscribers.consents import INTO_RECORD
 from subscribers.models import Import
 from subscribers.parsing import Person, Refused
+from subscribers.querysets.suppressions import REASON_OF
 
 _COLUMNS = ", ".join(Person._fields)
 _CREATE = """
@@ -49,8 +50,14 @@ _SAYS_SOMETHING_NEW = (
     f" IS DISTINCT FROM ({', '.join(_MERGED.values())})"
 )
 _GONE = "('unsubscribed', 'complained')"
-_STANDING = f"CASE WHEN status IN {_GONE} THEN 'unsubscribed' ELSE 'active' END"
-"""Who said no is on no list: nobody puts them there but they themselves."""
+_STANDING = f"""
+    CASE WHEN status IN {_GONE} OR EXISTS (
+        SELECT 1 FROM subscribers_suppression x
+        WHERE x.list_id = %(list)s AND x.address_key = {{key}}
+          AND (x.expires_at IS NULL OR x.expires_at > %(now)s)
+    ) THEN 'unsubscribed' ELSE 'active' END
+"""  # noqa: S608 (constants)
+"""Who said no (to this list, or to all) is on no list: nobody puts them there but themselves."""
 
 _RECORD = f"""
     {INTO_RECORD}
@@ -164,8 +171,7 @@ def estimate(source: int, into: int | None, known: str) -> Counts:
             )
         FROM staged AS excluded
         LEFT JOIN subscribers_subscriber AS known ON known.email = excluded.email
-        LEFT JOIN subscribers_suppression AS suppression
-            ON suppression.address_key = excluded.address_key
+        LEFT JOIN LATERAL ({REASON_OF.format(key="excluded.address_key")}) AS suppression ON true
         LEFT JOIN subscribers_subscription AS there
             ON there.subscriber_id = known.id AND there.list_id = %(list)s
         CROSS JOIN LATERAL (
@@ -267,15 +273,17 @@ def _write(import_: Import, now: datetime) -> tuple[int, int, int, int]:
             )
             SELECT staged.*, coalesce(suppression.reason, 'active'),
                 %(source)s, %(now)s, %(now)s, %(now)s
-            FROM staged LEFT JOIN subscribers_suppression AS suppression USING (address_key)
+            FROM staged
+            LEFT JOIN LATERAL ({REASON_OF.format(key="staged.address_key")}) AS suppression ON true
             ORDER BY email
             ON CONFLICT (email) DO {known}
-            RETURNING id, status, xmax = 0 AS is_new
+            RETURNING id, status, address_key, xmax = 0 AS is_new
         ), subscribed AS (
             INSERT INTO subscribers_subscription (
                 subscriber_id, list_id, status, source, created_at, changed_at
             )
-            SELECT id, %(list)s, {_STANDING}, %(source)s, %(now)s, %(now)s
+            SELECT id, %(list)s, {_STANDING.format(key="written.address_key")}, %(source)s,
+                %(now)s, %(now)s
             FROM written WHERE is_new AND %(list)s::bigint IS NOT NULL
             RETURNING subscriber_id, status
         ), recorded AS ({_RECORD.format(rows="subscribed")})
@@ -300,7 +308,8 @@ def _subscribe_known(import_: Import, now: datetime) -> int:
             INSERT INTO subscribers_subscription (
                 subscriber_id, list_id, status, source, created_at, changed_at
             )
-            SELECT id, %(list)s, {_STANDING}, %(source)s, %(now)s, %(now)s
+            SELECT id, %(list)s, {_STANDING.format(key="person.address_key")}, %(source)s,
+                %(now)s, %(now)s
             FROM staged JOIN subscribers_subscriber AS person USING (email)
             WHERE NOT EXISTS (
                 SELECT FROM subscribers_subscription AS there
@@ -336,8 +345,10 @@ def _count_unmailable(into: int | None) -> int:
         LEFT JOIN subscribers_subscription AS subscription
             ON subscription.subscriber_id = person.id AND subscription.list_id = %s
         WHERE person.status <> 'active' OR subscription.status IN ('unsubscribed', 'held')
-            OR EXISTS (SELECT FROM subscribers_suppression AS suppression
-                       WHERE suppression.address_key = person.address_key)
+            OR EXISTS (SELECT FROM subscribers_suppression x
+                       WHERE x.address_key = person.address_key AND x.stream IN ('', 'marketing')
+                         AND (x.list_id IS NULL OR x.list_id = subscription.list_id)
+                         AND (x.expires_at IS NULL OR x.expires_at > now()))
         """,
         [into],
     )

@@ -41,8 +41,8 @@ def segment(rules: dict[str, Any], **fields: Any) -> Segment:
     return Segment.objects.create(name=fields.pop("name", f"Segment {next(_number)}"), rules=rules)
 
 
-def suppression(email: str, reason: str = Suppression.Reason.BOUNCED) -> Suppression:
-    return Suppression.objects.create(address_key=address_key(email), reason=reason)
+def suppression(email: str, reason: str = Suppression.Reason.BOUNCED, **fields: Any) -> Suppression:
+    return Suppression.objects.create(address_key=address_key(email), reason=reason, **fields)
 
 
 BODY = (
@@ -123,8 +123,7 @@ def mail(email: str = "ana@gmail.com", **fields: Any) -> Message:
         email=email,
         address_key=address_key(email),
         mailbox=mailbox_of(email),
-        stream="transactional",
-        **fields,
+        **{"stream": "transactional", **fields},
     )
     Mail.objects.create(message=row, from_email="shop@example.com", subject="Hello", text="Hello")
     return row

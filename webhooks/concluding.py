@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from django.conf import settings
 from django.db import transaction
 
 from campaigns.linking import is_own
@@ -19,6 +20,7 @@ from delivery.providers.base import Event as Heard
 from delivery.providers.base import EventType
 from emailplatform.secrets import address_key
 from subscribers.models import Suppression
+from subscribers.querysets import Reach, Told
 from subscribers.validating import InvalidAddress, clean_address
 from webhooks import classifying, feeling, leaving, looking, weighing
 from webhooks.looking import Look
@@ -101,7 +103,8 @@ def apply_events(arrivals: Iterable[Arrival], now: datetime) -> Applied:
         deltas = Event.objects.mark_messages()
         Event.objects.note_engagement()
         deltas += weighing.weigh_fresh()
-        Event.objects.count_soft_bounces()
+        if tired := Event.objects.count_soft_bounces(settings.SOFT_BOUNCES_TO_REST):
+            _rest(tired, now)
         if consequences := Event.objects.consequences():
             _end_mail(consequences, now)
         if copies := Event.objects.copies_ended():
@@ -136,10 +139,21 @@ def _end_mail(consequences: Sequence[Consequence], now: datetime) -> None:
     names = dict(ProviderAccount.objects.values_list("pk", "name"))
     for reason, group in ((reasons.COMPLAINED, complained), (reasons.BOUNCED, bounced)):
         if group:
-            rows = [(each.address_key, reason, _source(each, names)) for each in group]
+            rows = [
+                Told(bytes(each.address_key), reason, _source(each, names), each.event)
+                for each in group
+            ]
             Suppression.objects.suppress_many(rows, now)
     if left:
         leaving.leave_many(left, now)
+
+
+def _rest(keys: Sequence[bytes], now: datetime) -> None:
+    """Leave addresses alone for a time whose mail came back too often in a row."""
+    source = f"{settings.SOFT_BOUNCES_TO_REST} soft bounces in a row"
+    rows = [Told(key, Suppression.Reason.SOFT_BOUNCED, source) for key in keys]
+    reach = Reach(expires_at=now + timedelta(days=settings.SOFT_BOUNCE_REST_DAYS))
+    Suppression.objects.suppress_many(rows, now, reach=reach)
 
 
 def _end_copies(copies: Sequence[CopyEnded], now: datetime) -> None:

@@ -32,6 +32,8 @@ def plain(explanation: Explanation) -> dict[str, Any]:
             "reason": facts.suppression.reason,
             "source": facts.suppression.source,
             "since": facts.suppression.created_at,
+            "stops": facts.suppression.reach,
+            "until": facts.suppression.expires_at,
         },
         "audience": facts.belonging and _audience(facts.belonging),
         "message": facts.message and _message(facts.message),

@@ -207,11 +207,14 @@ A message that is still `sending` keeps its status: its sender is about to recor
 """
 
 CONSEQUENCES = f"""
-SELECT DISTINCT f.type, f.account_id, f.campaign_id, m.subscriber_id, m.address_key, m.created_at
+SELECT f.type, f.account_id, f.campaign_id, m.subscriber_id, m.address_key, m.created_at, min((
+    SELECT e.id FROM webhooks_event e
+    WHERE e.message_id = f.message_id AND e.dedupe_key = f.dedupe_key LIMIT 1
+))
 FROM webhooks_fresh f JOIN delivery_message m ON m.id = f.message_id
 WHERE f.standing = '' AND (f.type IN ('unsubscribed', {_texts(COMPLAINTS)})
    OR (f.type IN ('bounced', 'dropped') AND f.bounce_class = 'hard'))
-ORDER BY m.address_key
+GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY m.address_key
 """  # noqa: S608 (names of our own)
 
 ENGAGED = """
@@ -246,6 +249,7 @@ WITH touched AS (
 )
 UPDATE subscribers_subscriber s SET soft_bounces = LEAST(counted.bounces, 32767)
 FROM counted WHERE s.id = counted.id AND s.soft_bounces <> counted.bounces
+RETURNING s.address_key, s.soft_bounces
 """
 
 SETTLE = f"""

@@ -44,7 +44,7 @@ def explain(campaign: Campaign, address: str, now: datetime) -> Explanation:
         campaign=campaign,
         address=email,
         person=person,
-        suppression=Suppression.objects.filter(address_key=key).first(),
+        suppression=_suppression_of(campaign, key),
         belonging=belonging.explain(choice, person, now) if person else None,
         audience_read_at=expansion.done_at if expansion else None,
         message=message,
@@ -52,6 +52,12 @@ def explain(campaign: Campaign, address: str, now: datetime) -> Explanation:
         moments=moments(_events_of(message)) if message else [],
     )
     return Explanation(judge(facts), facts)
+
+
+def _suppression_of(campaign: Campaign, key: bytes) -> Suppression | None:
+    """Return what stops the campaign at an address, the widest first."""
+    lists = targeting.choice_of(campaign).get("lists", [])
+    return Suppression.objects.of(key).stopping("marketing", lists).first()
 
 
 def _message_of(campaign: Campaign, person: Subscriber | None, key: bytes) -> Message | None:

@@ -31,6 +31,7 @@ _CLOSED: Mapping[str, str] = MappingProxyType(
         "bounced": "cannot be reached: mail to this address came back for good",
         "complained": "has reported our mail as spam",
         "blocked": "was blocked by the team",
+        "soft_bounced": "rests: mail to this address came back too often",
         "pending": "has not confirmed the address yet",
     }
 )
@@ -346,7 +347,9 @@ def _closed(facts: Facts) -> str:
     row, person = facts.suppression, facts.person
     if row is not None:
         source = f" ({row.source})" if row.source else ""
-        return f"{_CLOSED[row.reason]}, since {exact(row.created_at)}{source}."
+        reach = "" if row.is_closing else f"; it stops {row.reach}"
+        until = f" until {exact(row.expires_at)}" if row.expires_at else ""
+        return f"{_CLOSED[row.reason]}, since {exact(row.created_at)}{until}{source}{reach}."
     if person is not None and person.status in _CLOSED:
         return f"{_CLOSED[person.status]}, since {exact(person.status_changed_at)}."
     return "gets no mail."

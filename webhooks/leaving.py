@@ -128,7 +128,5 @@ def come_back(message: Message, left: Left, now: datetime, proof: Proof) -> None
             message.subscriber, left.lists, now, proof, words, everything=left.everything
         )
     elif left.everything:
-        unsubscribed = Suppression.Reason.UNSUBSCRIBED
-        rows = Suppression.objects.filter(address_key=message.address_key, reason=unsubscribed)
-        for suppression in rows:
+        for suppression in Suppression.objects.said_no(bytes(message.address_key), left.lists):
             consenting.lift(suppression, now, proof, words)

@@ -17,7 +17,7 @@ from delivery.querysets.limits import (
     QuotaUsed,
     WorkerQuerySet,
 )
-from delivery.querysets.messages import STOPPING, MessageQuerySet
+from delivery.querysets.messages import MessageQuerySet
 from delivery.querysets.promises import SlaBreachQuerySet, SlaStatQuerySet, Stuck, Waiting
 from delivery.querysets.refusals import RefusalQuerySet
 from delivery.querysets.rows import Claimed, Outcome
@@ -31,7 +31,6 @@ __all__ = [
     "NEW_FOR",
     "NO_STAMP",
     "PREPARE_LEASE",
-    "STOPPING",
     "AlertQuerySet",
     "CampaignStatQuerySet",
     "Claimed",

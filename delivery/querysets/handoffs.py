@@ -13,7 +13,7 @@ from django.db import connection, models
 from django.db.models import Count, Q
 from django.db.models.functions import Now
 
-from delivery import routing_statements, statements
+from delivery import pace_statements, routing_statements, statements
 from delivery.scoring import Calls
 from delivery.windows import Window
 from emailplatform.preparing import prepared_cursor
@@ -110,7 +110,7 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
         scope = {"provider_id": None, "stream": None, "mailbox": None, **(window.scope or {})}
         facts = {**scope, "width_ms": window.width_ms, "seconds": window.seconds}
         with connection.cursor() as cursor:
-            cursor.execute(statements.HISTORY, facts)
+            cursor.execute(pace_statements.HISTORY, facts)
             return dict(cursor.fetchall())
 
     def pace(self, window: timedelta) -> list[tuple[str, str, int, int, int]]:
@@ -119,6 +119,6 @@ class HandoffQuerySet(models.QuerySet["Handoff"]):
         Messages accepted in the last minute, hand-offs under way, and hand-offs in doubt.
         """
         with connection.cursor() as cursor:
-            cursor.execute(statements.PACE, {"window": f"{window.total_seconds()} seconds"})
+            cursor.execute(pace_statements.PACE, {"window": f"{window.total_seconds()} seconds"})
             rows: list[Any] = cursor.fetchall()
         return rows

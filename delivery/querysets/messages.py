@@ -6,37 +6,25 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import connection, models, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
-from delivery import crashing, routing_statements, sparing_statements, statements
+from delivery import crashing, pace_statements, routing_statements, sparing_statements, statements
 from delivery.lanes import Lane
 from delivery.querysets.handoffs import PREPARE_LEASE
 from delivery.querysets.limits import Quota
 from delivery.querysets.rows import Claimed, Outcome
 from delivery.querysets.rules import NO_STAMP, Stamp
 from emailplatform.preparing import prepared_cursor
+from subscribers.querysets import STOPPING
 
 if TYPE_CHECKING:
     from campaigns.models import Campaign
     from delivery.models import Handoff, Message
     from subscribers.querysets import SubscriberQuerySet
-
-STOPPING: Mapping[str, list[str]] = MappingProxyType(
-    {
-        "critical": ["bounced", "blocked"],
-        "transactional": ["bounced", "blocked", "complained"],
-        "marketing": ["bounced", "blocked", "complained", "unsubscribed"],
-    }
-)
-"""Stream -> the reasons of suppressions that stop its mail.
-
-Who took our newsletter for spam still wants to get back into the account.
-"""
 
 SECOND_LIFE = timedelta(hours=24)
 """How long a message that was too late has when a person queues it again."""
@@ -177,7 +165,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
             "counted": counted,
         }
         with connection.cursor() as cursor:
-            cursor.execute(statements.DEPTHS, facts)
+            cursor.execute(pace_statements.DEPTHS, facts)
             rows: list[Any] = cursor.fetchall()
         return rows
 
@@ -215,6 +203,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 "campaign": campaign.pk,
                 "lists": campaign.audience.get("lists", []),
                 "launched_at": campaign.launched_at,
+                "reasons": STOPPING["marketing"],
             }
             if cap := campaign.audience.get("cap"):
                 sql = sparing_statements.CLAIM_CAPPED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ from emailplatform.errors import InvalidInput
 from subscribers import converting, enrolling, pasting
 from subscribers.flagging import Kind, Policy
 from subscribers.models import Attribute, MailingList, Subscriber, Suppression
+from subscribers.querysets import Reach
 
 PREFIX = "attribute_"
 _WRONG = {
@@ -159,7 +161,28 @@ class SuppressForm(forms.Form):
         widget=forms.RadioSelect,
         initial=Suppression.Reason.BLOCKED,
     )
+    reach = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
+    days = forms.IntegerField(required=False, min_value=1, max_value=3650)
     note = forms.CharField(required=False, max_length=180)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        lists = MailingList.objects.order_by("name").values_list("pk", "name")
+        self.fields["reach"].choices = [  # type: ignore[attr-defined]
+            ("", "All mail"),
+            *((value, f"{label} mail only") for value, label in Suppression.Stream.choices),
+            *((f"list:{pk}", f"Campaigns to “{name}” only") for pk, name in lists),
+        ]
+
+    def reach_at(self, now: datetime) -> Reach:
+        """Return what mail is stopped, and until when."""
+        chosen, days = self.cleaned_data["reach"], self.cleaned_data["days"]
+        kind, _, key = chosen.partition(":")
+        return Reach(
+            stream="" if key else kind,
+            list=int(key) if key else None,
+            expires_at=now + timedelta(days=days) if days else None,
+        )
 
 
 class UploadForm(forms.Form):

@@ -15,8 +15,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from emailplatform.admin import Button, Empty, KeysetChangeList, PageAdmin
-from emailplatform.errors import InvalidInput
+from emailplatform.admin import Button, Empty, KeysetChangeList, PageAdmin, in_words
+from emailplatform.errors import DomainError, InvalidInput
 from emailplatform.formats import ago, badge
 from subscribers import checking, consenting, enrolling
 from subscribers.admin.checks import VERDICT_TONES, flag_badge
@@ -278,9 +278,16 @@ class PeopleAdmin(PageAdmin):
         if request.method == "POST" and form.is_valid():
             note = form.cleaned_data["note"] or f"by {request.user.get_username()}"
             reason = form.cleaned_data["reason"]
-            consenting.suppress(person.email, reason, note, timezone.now(), BY_TEAM)
-            self.done(request, person, f"{person} is suppressed: no mail goes there any more.")
-            return self.back(request, person)
+            now = timezone.now()
+            reach = form.reach_at(now)
+            try:
+                consenting.suppress(person.email, reason, note, now, BY_TEAM, reach)
+            except DomainError as error:
+                in_words(form, error)
+            else:
+                said = "no mail goes there any more" if reach.is_closing else "as far as you said"
+                self.done(request, person, f"{person} is suppressed: {said}.")
+                return self.back(request, person)
         return self.render(
             request, "admin/subscribers/suppress.html", "Suppress", person, form=form
         )
@@ -300,7 +307,9 @@ def _facts(person: Subscriber) -> dict[str, Any]:
         "own": own,
         "check": checked,
         "verdict_tone": VERDICT_TONES[checked.verdict],
-        "suppression": Suppression.objects.filter(address_key=person.address_key).first(),
+        "suppressions": list(
+            Suppression.objects.of(bytes(person.address_key)).in_force().select_related("list")
+        ),
         "consents": _consents(person, {each.pk: each.name for each in lists}),
     }
 

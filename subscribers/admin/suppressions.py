@@ -9,18 +9,19 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern
+from django.urls import NoReverseMatch, URLPattern, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from emailplatform.admin import Button, Empty, PageAdmin, in_words
 from emailplatform.errors import DomainError
-from emailplatform.formats import ago, badge
+from emailplatform.formats import ago, badge, exact
 from emailplatform.secrets import address_key
 from subscribers import consenting, enrolling
 from subscribers.admin.forms import SuppressForm
 from subscribers.consents import BY_TEAM
 from subscribers.models import Subscriber, Suppression
+from subscribers.querysets import STOPPING
 
 TONES = {"bounced": "bad", "complained": "bad", "blocked": "warn"}
 _NO_ONE = b""
@@ -37,12 +38,13 @@ class SuppressionAdmin(PageAdmin):
     keyset = True
     heading = "Suppressions"
     intro = (
-        "Addresses that get no mail, whatever list they are on. Only a fingerprint of each is "
-        "kept, so the list cannot be read, but any address can be looked up."
+        "Addresses that get no mail, or not all of it, whatever list they are on. Only a "
+        "fingerprint of each is kept, so the list cannot be read, but any address can be looked up."
     )
     add_label = "Suppress an address"
-    list_display = ["why", "source", "when"]
-    list_filter = ["reason"]
+    list_display = ["why", "stops", "source", "when"]
+    list_filter = ["reason", "stream"]
+    list_select_related = ["list"]
     search_fields = ["address_key"]
     search_help_text = "Is this address suppressed? Write it in full"
     actions = None
@@ -56,6 +58,11 @@ class SuppressionAdmin(PageAdmin):
     @admin.display(description="Reason")
     def why(self, suppression: Suppression) -> SafeString:
         return badge(suppression.get_reason_display(), TONES.get(suppression.reason, "quiet"))
+
+    @admin.display(description="Stops")
+    def stops(self, suppression: Suppression) -> str:
+        until = f" until {exact(suppression.expires_at)}" if suppression.expires_at else ""
+        return f"{suppression.reach.capitalize()}{until}"
 
     @admin.display(description="When")
     def when(self, suppression: Suppression) -> str:
@@ -90,6 +97,9 @@ class SuppressionAdmin(PageAdmin):
             person=person,
             buttons=buttons,
             tone=TONES.get(suppression.reason, "quiet"),
+            stops=_stopped_by(suppression),
+            event=suppression.event,
+            event_url=_event_url(suppression.event),
         )
 
     def lift(self, request: HttpRequest, suppression: Suppression) -> HttpResponse:
@@ -116,13 +126,31 @@ class SuppressionAdmin(PageAdmin):
         note = data["note"] or f"by {request.user.get_username()}"
         try:
             now = timezone.now()
-            is_new = consenting.suppress(data["email"], data["reason"], note, now, BY_TEAM)
+            is_new = consenting.suppress(
+                data["email"], data["reason"], note, now, BY_TEAM, form.reach_at(now)
+            )
         except DomainError as error:
             in_words(form, error)
             return False
         said = "is suppressed" if is_new else "was suppressed already"
         self.message_user(request, f"{data['email']} {said}.")
         return True
+
+
+def _stopped_by(suppression: Suppression) -> str:
+    """Return which mail the reason stops, if that is not all of it."""
+    if suppression.stream or suppression.list_id:
+        return ""
+    stopped = [s for s, reasons in STOPPING.items() if suppression.reason in reasons]
+    return "" if len(stopped) == len(STOPPING) else f"{' and '.join(stopped[::-1])} only"
+
+
+def _event_url(event: int | None) -> str:
+    """Return where an event is shown; "" while no app tells of any."""
+    try:
+        return reverse("admin:webhooks_event_change", args=[event]) if event else ""
+    except NoReverseMatch:
+        return ""
 
 
 def _fingerprint(text: str) -> bytes:

@@ -15,10 +15,18 @@ from subscribers.querysets.people import (
     SignupDayQuerySet,
     SubscriberQuerySet,
     SubscriptionQuerySet,
+)
+from subscribers.querysets.suppressions import (
+    EVERYTHING,
+    STOPPING,
+    Reach,
     SuppressionQuerySet,
+    Told,
 )
 
 __all__ = [
+    "EVERYTHING",
+    "STOPPING",
     "Change",
     "CheckRunQuerySet",
     "ConfirmationQuerySet",
@@ -26,9 +34,11 @@ __all__ = [
     "EngagementQuerySet",
     "ImportQuerySet",
     "MailingListQuerySet",
+    "Reach",
     "SignupDayQuerySet",
     "SubscriberQuerySet",
     "SubscriptionQuerySet",
     "SuppressionQuerySet",
+    "Told",
     "domain_of",
 ]

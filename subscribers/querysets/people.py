@@ -1,4 +1,4 @@
-"""Sets of people, subscriptions and suppressions: the only place with SQL and bulk writes."""
+"""Sets of people and subscriptions: the only place with SQL and bulk writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Coalesce
 
 from subscribers import check_statements, consents, flagging
-from subscribers.consents import BY_PROVIDER, BY_SYSTEM, Proof
+from subscribers.consents import BY_SYSTEM, Proof
 from subscribers.flagging import Kind
 from subscribers.querysets.checks import changed, domain_of
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
         SignupDay,
         Subscriber,
         Subscription,
-        Suppression,
     )
 
 
 class SubscriberQuerySet(models.QuerySet["Subscriber"]):
-    def mailable(self) -> Self:
-        """People we may mail: active, and no suppression stands against their address."""
+    def mailable(self, lists: Collection[int] = ()) -> Self:
+        """People campaigns (to these lists) may go to: active, and no suppression stops them."""
         from subscribers.models import Suppression
 
-        stands = Suppression.objects.filter(address_key=OuterRef("address_key"))
+        stands = Suppression.objects.stopping("marketing", lists)
+        stands = stands.filter(address_key=OuterRef("address_key"))
         return self.filter(~Exists(stands), status=self.model.Status.ACTIVE).not_held()
 
     def not_held(self) -> Self:
@@ -88,12 +88,13 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
         rows = self.filter(pk__in=pks, status=self.model.Status.ACTIVE)
         return rows.update(status=status, status_changed_at=now, updated_at=now)
 
-    def reopen(self, key: bytes, status: str, now: datetime) -> int:
-        """Let people with an address be mailed again whom `status` had closed; return how many."""
-        rows = self.filter(address_key=key, status=status)
-        return rows.update(
-            status=self.model.Status.ACTIVE, status_changed_at=now, updated_at=now, soft_bounces=0
-        )
+    def reopen(self, key: bytes, status: str, now: datetime, into: str = "active") -> int:
+        """Let people with an address be mailed again whom `status` had closed; return how many.
+
+        `into`: the status they have instead, if something else closes them still.
+        """
+        rows = self.filter(address_key=key, status=status).exclude(status=into)
+        return rows.update(status=into, status_changed_at=now, updated_at=now, soft_bounces=0)
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -242,68 +243,6 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
 def _pairs(holding: Sequence[tuple[int, str]]) -> dict[str, list[Any]]:
     return {"lists": [pk for pk, _ in holding], "kinds": [kind for _, kind in holding]}
-
-
-_WHY = "said.reason || CASE WHEN said.source = '' THEN '' ELSE ': ' || said.source END"
-
-
-class SuppressionQuerySet(models.QuerySet["Suppression"]):
-    def suppress_many(
-        self,
-        rows: Sequence[tuple[bytes, str, str]],
-        now: datetime,
-        proof: Proof | None = BY_PROVIDER,
-    ) -> int:
-        """Suppress (address_key, reason, source) rows, close the people; return how many are new.
-
-        One statement, which puts the new ones on record; with no `proof` the caller does.
-        The first reason stays, of the suppression and of the person's status, and of
-        rows with one address the first counts. Saying it again changes nothing.
-        """
-        if not rows:
-            return 0
-        keys, reasons, sources = zip(*rows, strict=True)
-        record = f"""
-            , recorded AS (
-                {consents.INTO_RECORD} {consents.as_record("'suppressed'", source=_WHY)}
-                FROM suppressed JOIN said ON said.key = suppressed.address_key
-                CROSS JOIN LATERAL (
-                    SELECT said.key AS address_key, (
-                        SELECT min(id) FROM subscribers_subscriber WHERE address_key = said.key
-                    ) AS id
-                ) AS person
-                ORDER BY said.key
-            )
-        """  # noqa: S608 (constants)
-        sql = f"""
-            WITH said AS (
-                SELECT DISTINCT ON (key) key, reason, left(source, 200) AS source
-                FROM unnest(%(keys)s::bytea[], %(reasons)s::text[], %(sources)s::text[])
-                    WITH ORDINALITY AS row(key, reason, source, place)
-                ORDER BY key, place
-            ), suppressed AS (
-                INSERT INTO subscribers_suppression (address_key, reason, source, created_at)
-                SELECT key, reason, source, %(now)s FROM said
-                ON CONFLICT (address_key) DO NOTHING
-                RETURNING address_key
-            ), closed AS (
-                UPDATE subscribers_subscriber AS person
-                SET status = said.reason, status_changed_at = %(now)s, updated_at = %(now)s
-                FROM said
-                WHERE person.address_key = said.key AND person.status IN ('active', 'pending')
-            ) {record if proof else ""}
-            SELECT count(*) FROM suppressed
-        """  # noqa: S608 (constants)
-        values: dict[str, Any] = {
-            **consents.params(proof or BY_PROVIDER, now),
-            "keys": list(keys),
-            "reasons": list(reasons),
-            "sources": list(sources),
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            count: int = cursor.fetchone()[0]
-            return count
 
 
 class ImportQuerySet(models.QuerySet["Import"]):

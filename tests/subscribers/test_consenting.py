@@ -48,17 +48,19 @@ def test_leaving_everything_ends_every_subscription_and_suppresses():
     assert (bytes(said.address_key), said.source) == (address_key("ana@x.example"), "the form")
 
 
-def test_the_first_reason_stays():
+def test_the_first_status_stays_and_every_reason_is_kept():
     person = make.subscriber("ana@x.example")
     consenting.suppress("ANA@x.example", Suppression.Reason.COMPLAINED, "a provider", NOW)
 
-    assert not consenting.suppress("ana@x.example", Suppression.Reason.BOUNCED, "again", LATER)
+    assert not consenting.suppress("ana@x.example", Suppression.Reason.COMPLAINED, "again", LATER)
+    assert consenting.suppress("ana@x.example", Suppression.Reason.BOUNCED, "another", LATER)
     consenting.unsubscribe(person, [], LATER)
 
     person.refresh_from_db()
     assert person.status == Subscriber.Status.COMPLAINED
     assert person.status_changed_at == NOW
-    assert Suppression.objects.get().reason == Suppression.Reason.COMPLAINED
+    reasons = Suppression.objects.order_by("reason").values_list("reason", flat=True)
+    assert list(reasons) == ["bounced", "complained", "unsubscribed"]
 
 
 def test_an_address_nobody_has_can_be_suppressed_and_by_its_key():

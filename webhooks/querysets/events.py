@@ -125,6 +125,8 @@ class Consequence(NamedTuple):
     address_key: bytes
     mailed_at: datetime
     """Not later than the mail: its message was made then."""
+    event: int | None = None
+    """What shows it."""
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -194,10 +196,14 @@ class EventQuerySet(models.QuerySet["Event"]):
         with connection.cursor() as cursor:
             cursor.execute(statements.ENGAGED)
 
-    def count_soft_bounces(self) -> None:
-        """Count anew the soft bounces in a row of the people whom the new events change."""
+    def count_soft_bounces(self, tired_at: int) -> list[bytes]:
+        """Count anew the soft bounces in a row of the people whom the new events change.
+
+        Returns the keys of the addresses that have `tired_at` of them now, or more.
+        """
         with connection.cursor() as cursor:
             cursor.execute(statements.SOFT_BOUNCES)
+            return [bytes(key) for key, bounces in cursor.fetchall() if bounces >= tired_at]
 
     def settle_doubts(self) -> list[Delta]:
         """Mark messages in doubt as sent if an event showed it before they came into doubt.
