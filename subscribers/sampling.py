@@ -27,12 +27,16 @@ class Look:
     """What is wrong with the whole."""
 
 
-def look(rules: Any) -> Look:
-    """Return how many may be mailed, and the ten newest of them."""
+def look(rules: Any, of: int | None = None) -> Look:
+    """Return how many may be mailed, and the ten newest of them.
+
+    `of` is the segment the rules are to be stored in, if there is one.
+    """
     problems = dict(_problems(rules, conditions.fields()))
     if problems:
         return Look(problems=problems)
     try:
+        segmenting.validate(rules, of)
         sentence = segmenting.describe(rules)
         return Look(segmenting.count(rules), sentence, _sample(rules))
     except InvalidInput as error:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -176,8 +176,16 @@ def people(rules: object, now: datetime | None = None) -> SubscriberQuerySet:
 
     “The last 7 days” end at `now`. Raises InvalidInput if the rules are not valid (any more).
     """
-    found = compiled(resolved(rules), conditions.fields(), now or timezone.now())
-    return Subscriber.objects.filter(found if found is not None else Q())
+    return people_of_all([rules], now or timezone.now())
+
+
+def people_of_all(several: Iterable[object], now: datetime) -> SubscriberQuerySet:
+    """Return the people whom all of several rules describe."""
+    found = Subscriber.objects.all()
+    for rules in several:
+        condition = compiled(resolved(rules), conditions.fields(), now)
+        found = found.filter(condition) if condition is not None else found
+    return found
 
 
 def compiled(

@@ -9,14 +9,15 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from emailplatform.admin import Button, Empty, PageAdmin
 from emailplatform.errors import InvalidInput
 from emailplatform.formats import ago
-from subscribers import sampling, segmenting
-from subscribers.models import Segment
+from subscribers import comparing, explaining, sampling, segmenting
+from subscribers.models import Segment, Subscriber
 
 NEW: dict[str, Any] = {"match": "all", "rules": []}
 
@@ -31,7 +32,8 @@ class SegmentForm(forms.ModelForm):
     def clean_rules(self) -> Any:
         """Return valid rules in canonical spelling."""
         try:
-            rules = segmenting.validate(json.loads(self.cleaned_data["rules"] or "{}"))
+            given = json.loads(self.cleaned_data["rules"] or "{}")
+            rules = segmenting.validate(given, self.instance.pk)
         except ValueError as error:
             raise forms.ValidationError("These rules are no JSON.") from error
         except InvalidInput as error:
@@ -80,6 +82,10 @@ class SegmentAdmin(PageAdmin):
         return [
             *super().own_urls(),
             self.page("look/", self.look, "look"),
+            self.page("<int:pk>/look/", self.look, "look_of"),
+            self.page("suggest/", self.suggest, "suggest"),
+            self.page("<int:pk>/overlap/", self.overlap, "overlap"),
+            self.page("<int:pk>/why/", self.why, "why"),
             self.page("<int:pk>/size/", self.size, "size"),
             self.page("<int:pk>/sample/", self.sample, "sample"),
         ]
@@ -98,7 +104,43 @@ class SegmentAdmin(PageAdmin):
             segment,
             sentence=_described(segment.rules),
             buttons=buttons,
+            uses=comparing.uses(segment),
+            others=Segment.objects.exclude(pk=segment.pk),
         )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """What something still reads is not deleted."""
+        is_free = obj is None or not any(use.is_open for use in comparing.uses(obj))
+        return is_free and bool(super().has_delete_permission(request, obj))
+
+    def overlap(self, request: HttpRequest, segment: Segment) -> HttpResponse:
+        """A fragment: this segment against another."""
+        key = request.GET.get("with", "")
+        other = Segment.objects.filter(pk=int(key)).first() if key.isdecimal() else None
+        found, problem = None, ""
+        try:
+            found = comparing.overlap(segment.rules, other.rules) if other else None
+        except InvalidInput as error:
+            problem = str(error)
+        template = "admin/subscribers/segment/overlap.html"
+        facts = {"found": found, "segment": segment, "other": other, "problem": problem}
+        return self.fragment(request, template, "", **facts)
+
+    def why(self, request: HttpRequest, segment: Segment) -> HttpResponse:
+        """A fragment: every condition, answered for one person."""
+        address = request.GET.get("email", "").strip().lower()
+        person = Subscriber.objects.filter(email=address).first()
+        answer, problem = None, ""
+        try:
+            answer = explaining.explain(segment.rules, person, timezone.now()) if person else None
+        except InvalidInput as error:
+            problem = str(error)
+        is_mailable = (
+            person is not None and Subscriber.objects.filter(pk=person.pk).mailable().exists()
+        )
+        template = "admin/subscribers/segment/why.html"
+        facts = {"answer": answer, "person": person, "address": address, "problem": problem}
+        return self.fragment(request, template, "", is_mailable=is_mailable, **facts)
 
     def size(self, request: HttpRequest, segment: Segment) -> HttpResponse:
         """A fragment: the number alone."""
@@ -140,13 +182,17 @@ class SegmentAdmin(PageAdmin):
             None if is_new else segment,
             form=form,
             rules=rules,
-            builder={"choices": segmenting.choices(), "rules": _parsed(rules)},
-            is_deep=_depth(_parsed(rules)) > 2,
+            builder=_builder(_parsed(rules)),
         )
 
-    def look(self, request: HttpRequest) -> JsonResponse:
+    def suggest(self, request: HttpRequest) -> JsonResponse:
+        """Answer the builder: what people have in a field."""
+        return JsonResponse({"values": comparing.suggestions(request.GET.get("field", ""))})
+
+    def look(self, request: HttpRequest, segment: Segment | None = None) -> JsonResponse:
         """Answer the builder: count, sentence, ten people, or what is wrong at which condition."""
-        found = sampling.look(_parsed(request.POST.get("rules", "")))
+        given = _parsed(request.POST.get("rules", ""))
+        found = sampling.look(given, segment.pk if segment else None)
         people = [{"email": each.email, "name": each.full_name} for each in found.people]
         return JsonResponse(
             {
@@ -173,7 +219,12 @@ def _parsed(text: str) -> Any:
         return NEW
 
 
-def _depth(node: Any) -> int:
-    """Return how deep groups are nested: 1 for conditions alone."""
-    rules = node.get("rules") if isinstance(node, dict) else None
-    return 1 + max(map(_depth, rules), default=0) if isinstance(rules, list) else 0
+def _builder(rules: Any) -> dict[str, Any]:
+    """Return what the builder begins with: nothing, if the rules are of no shape at all."""
+    is_usable = isinstance(rules, dict) and isinstance(rules.get("rules"), list)
+    return {
+        "choices": segmenting.choices(),
+        "rules": rules if is_usable else NEW,
+        "deepest": segmenting.DEEPEST,
+        "first": "language",
+    }

@@ -63,7 +63,7 @@ class SegmentSerializer(Strict, serializers.ModelSerializer):
         fields = ["id", "name", "description", "rules", "created_at"]
 
     def validate_rules(self, rules: object) -> segmenting.Rules:
-        return segmenting.validate(rules)
+        return segmenting.validate(rules, self.instance.pk if self.instance else None)
 
 
 class RulesInput(Strict):
