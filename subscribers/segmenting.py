@@ -230,6 +230,14 @@ def describe(rules: object) -> str:
     return _described(valid, fields, is_outermost=True) or "everybody"
 
 
+def told(rules: object) -> str:
+    """Return the rules as a sentence, or why they cannot be used any more."""
+    try:
+        return describe(rules)
+    except InvalidInput as error:
+        return f"(cannot be used any more: {error})"
+
+
 def _described(node: Rules, fields: conditions.Fields, *, is_outermost: bool = False) -> str:
     if "field" in node:
         return conditions.described(node, fields)

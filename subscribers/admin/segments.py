@@ -64,7 +64,7 @@ class SegmentAdmin(PageAdmin):
 
     @admin.display(description="Who")
     def described(self, segment: Segment) -> str:
-        return _described(segment.rules)
+        return segmenting.told(segment.rules)
 
     @admin.display(description="People now")
     def size_count(self, segment: Segment) -> SafeString:
@@ -102,7 +102,7 @@ class SegmentAdmin(PageAdmin):
             "admin/subscribers/segment/page.html",
             segment.name,
             segment,
-            sentence=_described(segment.rules),
+            sentence=segmenting.told(segment.rules),
             buttons=buttons,
             uses=comparing.uses(segment),
             others=Segment.objects.exclude(pk=segment.pk),
@@ -116,7 +116,11 @@ class SegmentAdmin(PageAdmin):
     def overlap(self, request: HttpRequest, segment: Segment) -> HttpResponse:
         """A fragment: this segment against another."""
         key = request.GET.get("with", "")
-        other = Segment.objects.filter(pk=int(key)).first() if key.isdecimal() else None
+        other = (
+            Segment.objects.filter(pk=int(key)).first()
+            if key.isdecimal() and len(key) < 19
+            else None
+        )
         found, problem = None, ""
         try:
             found = comparing.overlap(segment.rules, other.rules) if other else None
@@ -203,13 +207,6 @@ class SegmentAdmin(PageAdmin):
                 "problem": found.problem,
             }
         )
-
-
-def _described(rules: Any) -> str:
-    try:
-        return segmenting.describe(rules)
-    except InvalidInput as error:
-        return f"(cannot be used any more: {error})"
 
 
 def _parsed(text: str) -> Any:

@@ -6,8 +6,9 @@ from subscribers.api.bulk import BulkImportView
 from subscribers.api.checks import CheckAddressView, CheckRunViewSet
 from subscribers.api.forms import ConsentView, FormViewSet
 from subscribers.api.imports import ImportViewSet
-from subscribers.api.lists import ListViewSet, SegmentViewSet
+from subscribers.api.lists import ListViewSet
 from subscribers.api.people import AudienceStatsView, SegmentPeopleView, SubscriberViewSet
+from subscribers.api.segments import SegmentViewSet
 
 __all__ = [
     "AudienceStatsView",

@@ -121,17 +121,66 @@ def test_a_stored_segment_that_cannot_be_used_any_more_says_so_everywhere(admin_
     assert "cannot be used any more" in admin_client.get(SEGMENTS).content.decode()
 
 
-def test_rules_too_deep_for_the_builder_are_shown_and_stay(admin_client):
-    deep = rules(rules(rules(is_language("de"))))
-    segment = make.segment(deep, name="Deep")
+def test_groups_within_groups_turned_round_are_built_and_kept(admin_client):
+    inner = {**rules(is_language("de"), match="any"), "not": True}
+    segment = make.segment(rules(rules(inner)), name="Deep")
     url = f"{SEGMENTS}{segment.pk}/edit/"
 
     page = admin_client.get(url).content.decode()
-    admin_client.post(url, {"name": "Deeper", "rules": json.dumps(deep)})
+    admin_client.post(url, {"name": "Deeper", "rules": json.dumps(segment.rules)})
 
-    assert "groups within groups" in page
+    assert "Add group inside" in page
     segment.refresh_from_db()
-    assert (segment.name, segment.rules) == ("Deeper", deep)
+    assert (segment.name, segment.rules) == ("Deeper", rules(rules(inner)))
+
+
+def test_a_circle_is_refused_while_it_is_being_built(admin_client):
+    segment = make.segment(rules(is_language("de")), name="Mine")
+    other = make.segment(rules({"field": "segment", "op": "is", "value": segment.pk}))
+    circle = rules({"field": "segment", "op": "is", "value": other.pk})
+
+    answer = admin_client.post(f"{SEGMENTS}{segment.pk}/look/", {"rules": json.dumps(circle)})
+    page = admin_client.post(
+        f"{SEGMENTS}{segment.pk}/edit/", {"name": "Mine", "rules": json.dumps(circle)}
+    )
+
+    assert "circle" in answer.json()["problem"]
+    assert "circle" in page.content.decode()
+
+
+def test_values_are_suggested_from_what_people_have(admin_client):
+    make.subscriber(language="de", tags=["vip", "early"], attributes={"plan": "pro"})
+    make.subscriber(language="de", tags=["vip"])
+
+    def suggested(field: str) -> Any:
+        return admin_client.get(f"{SEGMENTS}suggest/", {"field": field}).json()["values"]
+
+    assert suggested("tag") == ["vip", "early"]
+    assert suggested("language") == ["de"]
+    assert suggested("attributes.plan") == ["pro"]
+    assert suggested("email") == suggested("password") == []
+
+
+def test_the_page_compares_explains_and_says_where_it_is_used(admin_client):
+    german = make.segment(rules(is_language("de")), name="Germans")
+    vips = make.segment(rules({"field": "tag", "op": "has", "value": "vip"}), name="Important")
+    make.subscriber("a@x.example", language="de", tags=["vip"])
+    make.subscriber("b@x.example", language="de")
+    make.subscriber("c@x.example", tags=["vip"])
+    make.campaign(name="November").segments.add(german)
+    url = f"{SEGMENTS}{german.pk}/"
+
+    page = admin_client.get(f"{url}change/").content.decode()
+    overlap = admin_client.get(f"{url}overlap/", {"with": vips.pk}).content.decode()
+    why = admin_client.get(f"{url}why/", {"email": "C@x.example "}).content.decode()
+    nobody = admin_client.get(f"{url}why/", {"email": "x@x.example"}).content.decode()
+
+    assert "Campaign November, draft" in page
+    assert "50.0 %" in overlap or "50 %" in overlap
+    assert "not in" in why
+    assert "Language is de" in why
+    assert "Nobody here has the address x@x.example" in nobody
+    assert admin_client.get(f"{SEGMENTS}{german.pk}/delete/").status_code == 403
 
 
 def test_a_viewer_sees_a_segment_and_does_not_change_it():
