@@ -14,3 +14,5 @@ NEW_DAYS = max(1, env.whole("NEW_DAYS", 30))
 """Who has not shown a sign of life yet is new for so many days after the first mail."""
 SCORE_STEP = max(1, env.whole("SCORE_STEP", 10))
 """A person's history gets a point when the score has moved so far."""
+TRACK_ORIGINS = env.words("TRACK_ORIGINS")
+"""Pages, as https://shop.example.com, that may tell what people did there."""

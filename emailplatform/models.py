@@ -44,6 +44,8 @@ class ApiKey(models.Model):
         READ = "read", "Read"
         MANAGE = "manage", "Create and change people, lists and campaigns"
         SEND = "send", "Start and pause sending"
+        EXPORT = "export", "Take people out as a file"
+        TRACK = "track", "Tell what people did: conversions, replies, own events"
 
     name = models.CharField(max_length=100, help_text="Who uses it, for example “shop backend”.")
     prefix = models.CharField(max_length=20, unique=True, editable=False)

@@ -313,6 +313,7 @@ REST_FRAMEWORK = {
         "key": env.rate("API_RATE", "600/min"),
         "webhooks": env.rate("WEBHOOK_API_RATE", "100/min"),
         "checks": env.rate("CHECK_RATE", "120/min"),
+        "track": env.rate("TRACK_RATE", "6000/min"),
     },
     "EXCEPTION_HANDLER": "emailplatform.refusing.error_response",
     "PAGE_SIZE": 50,

@@ -38,6 +38,7 @@ retry_webhook = webhooks_api.WebhookRequestViewSet.as_view(
     {"post": "retry"}, basename="webhook", detail=True
 )
 send_api = delivery_api.SendViewSet.as_view
+PERSON = subscribers_api.SubscriberViewSet.lookup_value_regex
 v1 = [
     re_path(r"^subscribers/check/?$", subscribers_api.CheckAddressView.as_view()),
     re_path(r"^subscribers/stats/?$", subscribers_api.AudienceStatsView.as_view()),
@@ -47,6 +48,19 @@ v1 = [
     ),
     re_path(
         r"^subscribers/(?P<email>[^@]+@[^/]+)/consent/?$", subscribers_api.ConsentView.as_view()
+    ),
+    re_path(rf"^subscribers/(?P<email>{PERSON})/history/?$", webhooks_api.HistoryView.as_view()),
+    re_path(
+        rf"^subscribers/(?P<email>{PERSON})/track-token/?$", webhooks_api.TrackTokenView.as_view()
+    ),
+    re_path(r"^engagement/track/?$", webhooks_api.TrackView.as_view()),
+    re_path(r"^analytics/trends/?$", webhooks_api.TrendsView.as_view()),
+    re_path(
+        rf"^analytics/subscriber/(?P<email>{PERSON})/history/?$",
+        webhooks_api.PersonHistoryView.as_view(),
+    ),
+    re_path(
+        r"^campaigns/(?P<pk>[0-9]{1,18})/conversions/?$", webhooks_api.ConversionsView.as_view()
     ),
     re_path(r"^campaigns/(?P<pk>[0-9]{1,18})/stats/?$", delivery_api.CampaignStatsView.as_view()),
     re_path(r"^email/send/?$", delivery_api.SendViewSet.as_view({"post": "send"}, basename="mail")),

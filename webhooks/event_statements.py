@@ -18,7 +18,8 @@ HEARD = """
     occurred_at timestamptz, message_id bigint, recipient text, provider_message_id text,
     url text, ip inet, user_agent text, is_machine boolean, bounce_class text, reason text,
     complaint_type text, country text, device text, client text, browser text, os text,
-    machine_reason text, machine_told boolean, machine_rules smallint
+    machine_reason text, machine_told boolean, machine_rules smallint,
+    person_id bigint
 """
 
 MAKE_ROOM = f"""
@@ -64,7 +65,11 @@ _COPY = """
 
 TAKE_IN = f"""
 WITH weighed AS MATERIALIZED (
-    SELECT h.*, m.campaign_id, m.subscriber_id, CASE
+    SELECT h.*, m.campaign_id,
+        COALESCE(m.subscriber_id, CASE WHEN h.message_id IS NULL THEN h.person_id END)
+            AS subscriber_id,
+        CASE
+        WHEN h.message_id IS NULL AND h.person_id IS NOT NULL THEN ''
         WHEN h.message_id IS NULL THEN 'unnamed'
         WHEN m.id IS NULL THEN 'orphan'
         -- Nobody can report on what it was never given, nor about another person's address.

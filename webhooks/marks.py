@@ -20,7 +20,7 @@ HARMFUL = (
 )
 """What may end a person's mail: believed only with the address we mailed beside our id."""
 
-NO_EVIDENCE = (EventType.DROPPED, EventType.FAILED)
+NO_EVIDENCE = (EventType.DROPPED, EventType.FAILED, EventType.CONVERTED, EventType.CUSTOM)
 """All others show that the provider took the mail: they settle a message in doubt."""
 
 COMPLAINTS = (EventType.COMPLAINED, EventType.SPAM_REPORT)

@@ -28,6 +28,7 @@ from webhooks.querysets import (
     WebhookCountQuerySet,
 )
 from webhooks.quiet_models import QuietAccount
+from webhooks.tracked_models import Tracked
 
 __all__ = [
     "Delivery",
@@ -38,6 +39,7 @@ __all__ = [
     "QuietAccount",
     "RawRequest",
     "Silence",
+    "Tracked",
     "WebhookCount",
 ]
 

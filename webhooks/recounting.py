@@ -29,6 +29,9 @@ WORDS: Mapping[str, Word] = {
     "spam_report": Word("Reported as spam", "bad"),
     "complained": Word("Reported as spam", "bad"),
     "failed": Word("Failed at the provider", "bad"),
+    "converted": Word("Converted", "ok"),
+    "replied": Word("Replied", "ok"),
+    "custom": Word("Did something of your own", "quiet"),
 }
 
 

@@ -128,6 +128,10 @@ class EventType(StrEnum):
     SPAM_REPORT = "spam_report"
     COMPLAINED = "complained"
     FAILED = "failed"
+    CONVERTED = "converted"
+    """Bought, booked, signed up: told by our own programs and pages, as the next two."""
+    REPLIED = "replied"
+    CUSTOM = "custom"
 
 
 class BounceClass(StrEnum):

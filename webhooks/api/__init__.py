@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from webhooks.api.analytics import (
+    ConversionsView,
+    HistoryView,
+    PersonHistoryView,
+    TrackTokenView,
+    TrendsView,
+)
 from webhooks.api.endpoints import DeliveryViewSet, EndpointViewSet
 from webhooks.api.hearing import (
     WebhookConfigView,
@@ -11,13 +18,20 @@ from webhooks.api.hearing import (
 )
 from webhooks.api.messages import CampaignWhyView, MessageViewSet
 from webhooks.api.streaming import EventStreamView
+from webhooks.api.tracking import TrackView
 
 __all__ = [
     "CampaignWhyView",
+    "ConversionsView",
     "DeliveryViewSet",
     "EndpointViewSet",
     "EventStreamView",
+    "HistoryView",
     "MessageViewSet",
+    "PersonHistoryView",
+    "TrackTokenView",
+    "TrackView",
+    "TrendsView",
     "WebhookConfigView",
     "WebhookEventViewSet",
     "WebhookRequestViewSet",

@@ -47,6 +47,8 @@ class Arrival(NamedTuple):
     machine_reason: str
     machine_told: bool | None
     machine_rules: int
+    person: int | None = None
+    """Whom an event is about that names no message: only our own programs and pages know."""
 
 
 class Glance(NamedTuple):
