@@ -11,3 +11,7 @@ class DeliveryConfig(AppConfig):
 
         conditions.offer("mail", recalling.fields)
         targeting.heed(sparing.often_mailed)
+        from delivery import forgetting
+        from subscribers import erasing
+
+        erasing.register(forgetting.PART)

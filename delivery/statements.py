@@ -203,6 +203,7 @@ FROM (
     LEFT JOIN delivery_handoff h ON h.id = m.handoff_id
     WHERE m.status = 'unknown' AND m.campaign_id IS NULL AND m.stream <> 'marketing'
       AND m.provider_id IS NOT NULL AND m.doubts < %(most)s AND m.expires_at > %(now)s
+      AND m.email <> ''
       AND COALESCE(h.finished_at, m.created_at) < %(before)s AND NOT {_HEARD}
     ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ) AS doubtful

@@ -67,6 +67,12 @@ def groups() -> list[Group]:
                 Entry("Forms", "assignment", "subscribers.signupform"),
                 Entry("Suppressions", "block", "subscribers.suppression"),
                 Entry(
+                    "Data of a person",
+                    "privacy_tip",
+                    url="admin:subscribers_subscriber_privacy",
+                    right="subscribers.erase_subscriber",
+                ),
+                Entry(
                     "Held addresses",
                     "front_hand",
                     "subscribers.heldsubscription",

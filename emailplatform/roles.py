@@ -84,7 +84,10 @@ def _everything() -> dict[str, tuple[str, ...]]:
     """Return every right on our own models, the team and the schedules."""
     models = [m for m in apps.get_models() if m._meta.app_label in _ADMIN_APPS]
     labels = [model._meta.label_lower for model in models]
-    rights = dict.fromkeys([*labels, "django_celery_beat.periodictask"], ALL)
+    rights: dict[str, tuple[str, ...]] = dict.fromkeys(
+        [*labels, "django_celery_beat.periodictask"], ALL
+    )
+    rights["subscribers.subscriber"] = (*ALL, "erase")
     return {**rights, "emailplatform.auditentry": ("view",)}  # nobody edits a record
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 from django.db import connection, models, transaction
 from django.db.models import Max, Q
 
+from emailplatform.masking import masked
+
 if TYPE_CHECKING:
     from subscribers.models import ConsentRecord, ConsentText
 
@@ -94,7 +96,7 @@ class ConsentRecordQuerySet(models.QuerySet["ConsentRecord"]):
             "key": person[0],
             "person": person[1],
             "lists": sorted(lists),
-            "source": source,
+            "source": masked(source),
         }
         with connection.cursor() as cursor:
             cursor.execute(f"{INTO_RECORD} {what} {whose}", values)

@@ -6,4 +6,10 @@ class WebhooksConfig(AppConfig):
     verbose_name = "Webhooks"
 
     def ready(self) -> None:
-        from webhooks import checks  # noqa: F401 (registers itself)
+        from subscribers import erasing
+        from webhooks import (
+            checks,  # noqa: F401 (registers itself)
+            forgetting,
+        )
+
+        erasing.register(forgetting.PART)

@@ -84,3 +84,10 @@ ON CONFLICT (account_id, outcome, hour)
 DO UPDATE SET requests = counted.requests + excluded.requests
 """
 """Its own transaction if none is open, and then one that does not wait for the disk."""
+
+NAMING = """
+SELECT id FROM webhooks_rawrequest
+WHERE encode(body, 'escape') ~* %(pattern)s OR headers::text ~* %(pattern)s
+   OR error ~* %(pattern)s OR traceback ~* %(pattern)s
+"""
+"""“escape” leaves ASCII as it is, backslashes doubled, whatever bytes are in between."""

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from campaigns.models import TemplateVersion, TrackedBy
 from delivery.models.messages import Message
+from delivery.querysets import MailQuerySet
 from emailplatform.models import ApiKey
 
 
@@ -72,6 +73,8 @@ class Mail(models.Model):
     """Who counts, if anything is counted at all; never ANONYMOUS: there are no totals of one."""
     track_opens = models.BooleanField(default=False)
     track_clicks = models.BooleanField(default=False)
+
+    objects = MailQuerySet.as_manager()
 
     class Meta:
         indexes = [

@@ -17,6 +17,7 @@ from delivery.querysets.limits import (
     QuotaUsed,
     WorkerQuerySet,
 )
+from delivery.querysets.mails import MailQuerySet
 from delivery.querysets.messages import MessageQuerySet
 from delivery.querysets.promises import SlaBreachQuerySet, SlaStatQuerySet, Stuck, Waiting
 from delivery.querysets.refusals import RefusalQuerySet
@@ -37,6 +38,7 @@ __all__ = [
     "DailyCountQuerySet",
     "HandoffQuerySet",
     "LaneStateQuerySet",
+    "MailQuerySet",
     "MessageQuerySet",
     "NoticeQuerySet",
     "Outcome",

@@ -290,7 +290,18 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
     def recoverable(self) -> Self:
         """Dead letters that may arrive if they are tried again: the address is not at fault."""
-        return self.dead().exclude(fault=self.model.Fault.ADDRESS)
+        return self.dead().exclude(fault=self.model.Fault.ADDRESS).exclude(email="")
+
+    def forget(self, messages: Collection[int]) -> int:
+        """Take the person out of these messages; return how many. What is queued is not sent.
+
+        What became of them stays, and counts; the keyed hash of the address does too, so that a
+        bounce or complaint that comes later still has its effect.
+        """
+        rows = self.filter(pk__in=messages).exclude(email="", subscriber=None)
+        status = self.model.Status
+        rows.filter(status=status.QUEUED).update(status=status.SKIPPED, error="erased")
+        return rows.update(email="", subscriber=None)
 
     def in_doubt_since(self, before: datetime) -> Self:
         """Messages in doubt about a call that began before then."""

@@ -34,6 +34,7 @@ from subscribers.admin.forms import (
     attribute_fields,
     attributes_in,
 )
+from subscribers.admin.privacy import privacy
 from subscribers.consents import BY_TEAM
 from subscribers.models import (
     Attribute,
@@ -166,6 +167,7 @@ class PeopleAdmin(PageAdmin):
     def own_urls(self) -> list[URLPattern]:
         return [
             *super().own_urls(),
+            self.page("privacy/", self.privacy, "privacy", "erase"),
             self.page("<int:pk>/suppress/", self.suppress, "suppress", "change"),
             self.deed("<int:pk>/check/", self.check_address, "check"),
             self.deed("<int:pk>/lists/<int:source>/release/", self.release, "release"),
@@ -173,6 +175,12 @@ class PeopleAdmin(PageAdmin):
             self.deed("<int:pk>/lists/", self.add_to_list, "lists"),
             self.deed("<int:pk>/lists/<int:source>/leave/", self.leave_list, "leave"),
         ]
+
+    def has_erase_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("subscribers.erase_subscriber"))
+
+    def privacy(self, request: HttpRequest) -> HttpResponse:
+        return privacy(self, request)
 
     def show(self, request: HttpRequest, person: Subscriber) -> HttpResponse:
         return self.render(
@@ -191,6 +199,9 @@ class PeopleAdmin(PageAdmin):
             return []
         question = f"Unsubscribe {person.email} from everything? Only they can sign up again."
         buttons = [Button("Edit", self.url("edit", person.pk), "edit")]
+        if self.has_erase_permission(request):
+            url = f"{self.url('privacy')}?person={person.pk}"
+            buttons.append(Button("Export or erase", url, "privacy_tip"))
         if person.is_mailable:
             leave = self.url("unsubscribe", person.pk)
             buttons += [

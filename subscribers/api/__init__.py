@@ -8,6 +8,7 @@ from subscribers.api.forms import ConsentView, FormViewSet
 from subscribers.api.imports import ImportViewSet
 from subscribers.api.lists import ListViewSet
 from subscribers.api.people import AudienceStatsView, SegmentPeopleView, SubscriberViewSet
+from subscribers.api.privacy import PrivacyViewSet
 from subscribers.api.segments import SegmentViewSet
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "FormViewSet",
     "ImportViewSet",
     "ListViewSet",
+    "PrivacyViewSet",
     "SegmentPeopleView",
     "SegmentViewSet",
     "SubscriberViewSet",

@@ -63,6 +63,7 @@ class Subscriber(models.Model):
     class Meta:
         verbose_name = "person"
         verbose_name_plural = "people"
+        permissions = [("erase_subscriber", "Can export and erase all that is held on a person")]
         constraints = [
             models.UniqueConstraint(
                 fields=["email"],

@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from django.db import connection, models
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Now
 
+from emailplatform.masking import masked
 from subscribers import consents
 from subscribers.consents import BY_PROVIDER, Proof
 
@@ -84,6 +85,14 @@ class SuppressionQuerySet(models.QuerySet["Suppression"]):
     def closing(self) -> Self:
         """Those that close a person altogether."""
         return self.filter(stream="", list=None, expires_at=None)
+
+    def with_emails(self) -> Any:
+        """Those with their list, and as `email` the address where we still know a person of it."""
+        from subscribers.models import Subscriber
+
+        people = Subscriber.objects.filter(address_key=OuterRef("address_key"))
+        rows = self.select_related("list").order_by("pk")
+        return rows.annotate(email=Subquery(people.values("email")[:1]))
 
     def gravest(self, keys: Collection[bytes]) -> dict[bytes, str]:
         """Return address_key -> the gravest reason that closes it, of those that are closed."""
@@ -171,7 +180,7 @@ class SuppressionQuerySet(models.QuerySet["Suppression"]):
             **consents.params(proof or BY_PROVIDER, now),
             "keys": [each.key for each in told],
             "reasons": [each.reason for each in told],
-            "sources": [each.source for each in told],
+            "sources": [masked(each.source) for each in told],
             "events": [each.event for each in told],
             "stream": reach.stream,
             "list": reach.list,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -271,6 +271,14 @@ class EventQuerySet(models.QuerySet["Event"]):
             if from_machine:
                 cursor.execute(weighing_statements.ENGAGE, [from_machine])
                 cursor.execute(feeling_statements.RESEE, ["seen_", from_machine])
+
+    def forget(self, events: Collection[int]) -> int:
+        """Take the person out of these events; return how many. What happened, and when, stays."""
+        nothing: dict[str, Any] = {
+            "subscriber_id": None, "recipient": "", "ip": None, "user_agent": "", "country": "",
+            "device": "", "client": "", "browser": "", "os": "",
+        }  # fmt: skip
+        return self.filter(pk__in=events).exclude(**nothing).update(**nothing)
 
     def drifted(self) -> list[Drifted]:
         """Return whose times are not what all stored events say, by campaign; change nothing."""

@@ -143,6 +143,12 @@ class RawRequestQuerySet(models.QuerySet["RawRequest"]):
             cursor.execute(statements.QUEUE, {"now": now})
             return Queue(*(cursor.fetchone() or (0, None, 0)))
 
+    def naming(self, pattern: str) -> list[int]:
+        """Return the keys of requests in which a pattern is found: reads all that are kept."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.NAMING, {"pattern": pattern})
+            return [row[0] for row in cursor.fetchall()]
+
     def finish(self, outcomes: Sequence[Outcome], now: datetime) -> None:
         """Write what became of requests the caller has taken."""
         plain = [each.id for each in outcomes if each.is_plain]
