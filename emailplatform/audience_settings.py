@@ -16,3 +16,7 @@ SCORE_STEP = max(1, env.whole("SCORE_STEP", 10))
 """A person's history gets a point when the score has moved so far."""
 TRACK_ORIGINS = env.words("TRACK_ORIGINS")
 """Pages, as https://shop.example.com, that may tell what people did there."""
+HYGIENE_MOST_PERCENT = env.whole("HYGIENE_MOST_PERCENT", 5)
+"""A run that would touch more of the people waits for somebody's yes."""
+HYGIENE_UNDO_DAYS = env.whole("HYGIENE_UNDO_DAYS", 30)
+"""For so long a run can be taken back."""

@@ -52,6 +52,8 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     "Carry on imports": ("subscribers.tasks.run_imports", timedelta(seconds=5)),
     "Score everybody, once a night": ("subscribers.tasks.score_people", timedelta(minutes=10)),
     "Count mail nobody reports on": ("webhooks.tasks.count_quiet_mail", timedelta(hours=1)),
+    "Clean lists, once a night": ("webhooks.tasks.clean_lists", timedelta(minutes=10)),
+    "Fit the model of who falls silent": ("webhooks.tasks.train_churn", timedelta(days=7)),
     "Check the domains of addresses": ("subscribers.tasks.check_domains", timedelta(seconds=10)),
 }
 """Name -> (task, every). Editable in the admin afterwards: only missing names are added."""

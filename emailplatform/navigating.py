@@ -79,6 +79,8 @@ def groups() -> list[Group]:
                     badge="subscribers.admin.checks.held_badge",
                 ),
                 Entry("Address checks", "domain_verification", "subscribers.checkrun"),
+                Entry("Engagement", "monitor_heart", "subscribers.scorerun"),
+                Entry("List hygiene", "cleaning_services", "subscribers.hygienerun"),
             ],
         ),
         Group(

@@ -187,3 +187,8 @@ FROM (
 WHERE e.subscriber_id = past.subscriber_id AND e.score_before IS DISTINCT FROM past.score
 """
 """The score of 30 days ago changes for those who had a point in their history on that day."""
+
+USUAL_HOUR = """
+SELECT best_hour FROM subscribers_engagement WHERE best_hour IS NOT NULL
+GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1
+"""

@@ -62,6 +62,7 @@ def score_people(now: datetime, say: Callable[[int, int], None] = no_progress) -
         changed=written,
         took_ms=round((time.monotonic() - started) * 1000),
         stages=dict(stages),
+        best_hour=Engagement.objects.usual_hour(),
         moves=[[*way, number] for way, number in sorted(moves.items())],
     )
 

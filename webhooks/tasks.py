@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from webhooks import (
     applying,
+    cleaning,
     crediting,
     delivering,
     doubting,
@@ -17,6 +18,7 @@ from webhooks import (
     finding,
     noticing,
     polling,
+    training,
 )
 
 TICK_S = settings.TICK_S
@@ -69,3 +71,17 @@ def forget_deliveries() -> None:
 def count_quiet_mail() -> None:
     """Every hour: count mail as received where nobody tells of deliveries."""
     feeling.sweep(timezone.now())
+
+
+@shared_task(expires=600)
+def clean_lists() -> None:
+    """Every 10 minutes: do what the rules of hygiene say, once a night."""
+    now = timezone.now()
+    if cleaning.is_due(now):
+        cleaning.clean(now)
+
+
+@shared_task(expires=3600)
+def train_churn() -> None:
+    """Every week: fit anew who will fall silent."""
+    training.train(timezone.now())

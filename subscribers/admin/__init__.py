@@ -3,6 +3,7 @@
 from subscribers.admin import (  # noqa: F401
     attributes,
     checks,
+    engagement,
     imports,
     lists,
     people,

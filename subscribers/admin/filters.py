@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from emailplatform.errors import InvalidInput
 from subscribers import segmenting
 from subscribers.flagging import Kind
-from subscribers.models import MailingList, Segment, Subscriber
+from subscribers.models import Engagement, MailingList, Segment, Subscriber
 
 MOST_LISTS = 200
 """Lists offered in the filter; more would be no choice any more."""
@@ -67,6 +67,18 @@ class SegmentFilter(SimpleListFilter):
             return people.filter(pk__in=segmenting.people(segment.rules).values("pk"))
         except InvalidInput:
             return people.none()
+
+
+class StageFilter(SimpleListFilter):
+    title = "stage"
+    parameter_name = "stage"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return Engagement.Stage.choices
+
+    def queryset(self, request: HttpRequest, people: Any) -> Any:
+        is_one = self.value() in Engagement.Stage.values
+        return people.filter(engagement__stage=self.value()) if is_one else people
 
 
 class LanguageFilter(SimpleListFilter):

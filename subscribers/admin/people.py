@@ -18,13 +18,14 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from emailplatform.admin import Button, Empty, KeysetChangeList, PageAdmin, in_words
 from emailplatform.errors import DomainError, InvalidInput
 from emailplatform.formats import ago, badge
-from subscribers import checking, consenting, enrolling
+from subscribers import checking, consenting, engaging, enrolling
 from subscribers.admin.checks import VERDICT_TONES, flag_badge
 from subscribers.admin.filters import (
     AddressFilter,
     LanguageFilter,
     ListFilter,
     SegmentFilter,
+    StageFilter,
     StatusFilter,
 )
 from subscribers.admin.forms import (
@@ -89,7 +90,8 @@ class PeopleAdmin(PageAdmin):
     add_label = "Add person"
     list_display = ["person", "standing", "on_lists", "language", "mailbox", "joined"]
     list_filter = [
-        StatusFilter, ListFilter, SegmentFilter, AddressFilter, LanguageFilter, "mailbox",
+        StatusFilter, ListFilter, SegmentFilter, StageFilter, AddressFilter, LanguageFilter,
+        "mailbox",
     ]  # fmt: skip
     search_fields = ["email"]
     search_help_text = "Address begins with…"
@@ -102,6 +104,9 @@ class PeopleAdmin(PageAdmin):
         "Import people",
         "admin:subscribers_import_add",
     )
+
+    class Media:
+        css = {"all": ["ui/engagement.css"]}
 
     # --- The list ------------------------------------------------------------------------
 
@@ -321,6 +326,7 @@ def _facts(person: Subscriber) -> dict[str, Any]:
         "suppressions": list(
             Suppression.objects.of(bytes(person.address_key)).in_force().select_related("list")
         ),
+        "engagement": engaging.of(person, timezone.now()),
         "consents": _consents(person, {each.pk: each.name for each in lists}),
     }
 

@@ -7,6 +7,7 @@ from subscribers.models.consent import ConsentAnchor, ConsentChain, ConsentRecor
 from subscribers.models.domains import Domain
 from subscribers.models.engagement import ChurnModel, Engagement, ScoreDay, ScoreRun
 from subscribers.models.forms import Confirmation, SignupDay, SignupForm
+from subscribers.models.hygiene import HygieneAct, HygieneRule, HygieneRun
 from subscribers.models.imports import Import, RefusedRow, SeenAddress
 from subscribers.models.lists import HeldSubscription, MailingList, Segment, Subscription
 from subscribers.models.people import Attribute, Subscriber
@@ -24,6 +25,9 @@ __all__ = [
     "Domain",
     "Engagement",
     "HeldSubscription",
+    "HygieneAct",
+    "HygieneRule",
+    "HygieneRun",
     "Import",
     "MailingList",
     "RefusedRow",

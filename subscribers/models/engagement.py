@@ -115,10 +115,14 @@ class ScoreRun(models.Model):
     """Stage -> people."""
     moves = models.JSONField(default=list)
     """[from, to, people] of those whose stage changed."""
+    best_hour = models.PositiveSmallIntegerField(null=True, blank=True)
+    """Of most people, by their own clocks."""
 
     class Meta:
         ordering = ["-at"]
         get_latest_by = "at"
+        verbose_name = "engagement"
+        verbose_name_plural = "engagement"
         indexes = [models.Index(fields=["-at"], name="score_run_newest")]
 
     def __str__(self) -> str:

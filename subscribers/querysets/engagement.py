@@ -35,3 +35,10 @@ class EngagementQuerySet(models.QuerySet["Engagement"]):
         with connection.cursor() as cursor:
             cursor.execute(statements.REMEMBER, {"after": after, "until": until})
             return int(cursor.rowcount)
+
+    def usual_hour(self) -> int | None:
+        """Return the best hour of most people, by their own clocks; None while nobody has one."""
+        with connection.cursor() as cursor:
+            cursor.execute(statements.USUAL_HOUR)
+            row = cursor.fetchone()
+        return row[0] if row else None
