@@ -9,5 +9,6 @@ or as strict as the real providers without ever sharing a mistake with the code 
     outcomes  what becomes of a message; an address such as bounce+x@… asks for its outcome
     inbox     messages and events in one SQLite file; attachments' bytes once, as `files` reads them
     webhooks  tells the platform; sendgrid, mailgun, postmark and sns say it in their words
+    readers   people and machines load images and follow links, if told of a host of this machine
     control   /_sandbox/: options, faults, accounts, messages, stats, duplicates
 """

@@ -19,6 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="HTTP port (8025)")
     parser.add_argument("--smtp-port", type=int, help="SMTP port (8026)")
     parser.add_argument("--store", help="SQLite file that keeps the inbox over a restart")
+    parser.add_argument(
+        "--reader-hosts",
+        nargs="*",
+        help="whose images and links readers ask for, on this machine (127.0.0.1:8000)",
+    )
     given = parser.parse_args(arguments)
     wanted = {
         key: value for key, value in vars(given).items() if key != "config" and value is not None

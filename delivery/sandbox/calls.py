@@ -3,6 +3,7 @@
 A provider module offers four functions:
     identify(incoming, accounts) -> Account         or Refused (wrong credentials)
     accept(incoming, account) -> Call               or Refused (whatever the real one refuses)
+    counts(shared, own) -> {"open", "click"}        which of them the provider counts of a message
     expand(shared, own) -> Content                  what the recipient reads
     posts(account, occurrences, base_url) -> [Post] webhooks, signed
 """
@@ -14,6 +15,10 @@ from typing import Any
 
 Shared = Mapping[str, Any]
 Own = Mapping[str, Any]
+
+LOOKS = frozenset({"open", "click"})
+"""What a provider tells only if it was to be counted. The other events it always tells."""
+NO_LOOKS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ A config file:
      "options": {"seed": 7, "bounce": 0.02, "accounts": {"sg": {"fault_429": 0.1}}}}
 """
 
+import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -139,6 +140,8 @@ class Config:
     """Everything a sandbox starts with. `store` is a file, or empty: forgotten when it stops.
 
     `port` and `smtp_port` 0 take any free port; `smtp_port` None starts no SMTP server.
+    `reader_hosts`: hosts of this machine, like 127.0.0.1:8000, whose images people load and whose
+    links they follow; none: nobody does. Raises ConfigError for one of another machine.
     """
 
     accounts: Sequence[Account] = ()
@@ -147,6 +150,14 @@ class Config:
     port: int = 8025
     smtp_port: int | None = 8026
     store: str = ""
+    reader_hosts: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            for host in self.reader_hosts:
+                checked_host(host)
+        except ValueError as error:
+            raise ConfigError(f"reader_hosts: {error}") from error
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
@@ -173,6 +184,25 @@ def load(path: str) -> Config:
         return Config.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, json.JSONDecodeError) as error:
         raise ConfigError(f"The file {path} cannot be read as JSON: {error}") from error
+
+
+def checked_host(text: str) -> str:
+    """Return host:port in lower case. Raises ValueError unless it is one of this machine.
+
+    >>> checked_host("127.0.0.1:8000"), checked_host("localhost:80")
+    ('127.0.0.1:8000', 'localhost:80')
+    """
+    host, colon, port = text.lower().rpartition(":")
+    if colon and port.isdecimal() and (host == "localhost" or _is_loopback(host.strip("[]"))):
+        return text.lower()
+    raise ValueError(f"{text} is not a host and port of this machine, like 127.0.0.1:8000.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -80,6 +80,7 @@ def stats(office: Office) -> dict[str, Any]:
         **office.inbox.totals(),
         "accounts": office.inbox.stats(),
         "refusals": refusals,
+        "readers": office.read.as_json(),
         "confirmed_topics": sorted(office.confirmed),
     }
 

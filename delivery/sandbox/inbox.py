@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from delivery.sandbox import schema
-from delivery.sandbox.calls import Call, Occurrence
+from delivery.sandbox.calls import Call, Letter, Occurrence
 from delivery.sandbox.config import Account
 from delivery.sandbox.outcomes import AGENTS, Planned
 
@@ -75,9 +75,9 @@ class Inbox:
         account: Account,
         call: Call,
         now: float,
-        plan: Callable[[str, str], Iterable[tuple[Planned, int]]],
+        plan: Callable[[Letter], Iterable[tuple[Planned, int]]],
     ) -> None:
-        """Keep a call, its messages and the events that `plan(recipient, message_id)` gives.
+        """Keep a call, its messages and the events that `plan(letter)` gives.
 
         A plan gives each event with the state it starts in. One transaction.
         """
@@ -94,7 +94,7 @@ class Inbox:
             if letter.is_unrenderable:
                 events.append((number, account.name, "unrenderable", now, now, 0, 0, PENDING))
                 continue
-            for item, state in plan(recipient, letter.message_id):
+            for item, state in plan(letter):
                 at = now + item.delay
                 row = (number, account.name, item.type, at, at, item.pick, item.agent, state)
                 events.append(row)

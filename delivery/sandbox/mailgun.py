@@ -3,9 +3,11 @@
 Copied from documentation (API reference "Messages", user manual "Batch Sending" and "Webhook
 Payloads", facts other clients report): path, parameters, 1,000 recipients, 25 MB, one id for the
 whole call, `recipient-variables`, "Forbidden", error texts for missing and invalid parameters,
-event fields, one event per POST, signature over timestamp and token.
-Guessed: a variable nobody gave stays as it is written; texts for too many recipients or tags;
-retries are signed anew; a Message-Id of one's own (h:Message-Id) is what events carry.
+event fields, one event per POST, signature over timestamp and token, `o:tracking`,
+`o:tracking-opens` and `o:tracking-clicks` before the domain's own setting.
+Guessed: a new domain counts nothing; `o:tracking` off switches both off; a variable nobody gave
+stays as it is written; texts for too many recipients or tags; retries are signed anew; a Message-Id
+of one's own (h:Message-Id) is what events carry.
 """
 
 import base64
@@ -143,6 +145,25 @@ def expand(shared: Shared, own: Own) -> Content:
     )
 
 
+def counts(shared: Shared, own: Own) -> frozenset[str]:
+    """Return which looks are counted: see `_counted`."""
+    return frozenset(shared.get("counted", ()))
+
+
+def _counted(form: Mapping[str, list[str]]) -> list[str]:
+    """Return which looks the call asks to count; without a word, none: as a new domain is."""
+
+    def asks(name: str, otherwise: bool) -> bool:
+        given = form.get(name, [""])[-1].lower()
+        return given in ("yes", "true", "htmlonly") if given else otherwise
+
+    everything = asks("o:tracking", otherwise=False)
+    if "o:tracking" in form and not everything:
+        return []
+    wanted = {"open": "o:tracking-opens", "click": "o:tracking-clicks"}
+    return [look for look, name in wanted.items() if asks(name, everything)]
+
+
 def posts(account: Account, occurrences: Sequence[Occurrence], base_url: str) -> list[Post]:
     """Return the webhooks for these events: one POST each, signed."""
     return [_post(account, occurrence) for occurrence in occurrences]
@@ -230,6 +251,7 @@ def _shared(form: Mapping[str, list[str]], *, is_mime: bool) -> dict[str, Any]:
     """Return what all recipients of the call share. Refuses what is missing or unsafe."""
     shared: dict[str, Any] = {
         "tags": form.get("o:tag", []),
+        "counted": _counted(form),
         "variables": {name[2:]: form[name][-1] for name in form if name.startswith("v:")},
     }
     if len(shared["tags"]) > MAX_TAGS or any(len(tag) > 128 for tag in shared["tags"]):

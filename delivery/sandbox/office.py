@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 
 from delivery.sandbox import outcomes
-from delivery.sandbox.calls import Call
+from delivery.sandbox.calls import LOOKS, Call, Letter, Own, Shared
 from delivery.sandbox.config import Account, Config, Options
 from delivery.sandbox.faults import Faults
 from delivery.sandbox.inbox import DROPPED, NOT_SENT, PENDING, Inbox
 from delivery.sandbox.outcomes import Planned
+from delivery.sandbox.readers import Tally
 
 
 class Office:
@@ -21,6 +22,8 @@ class Office:
         self.refusals: Counter[tuple[str, int]] = Counter()
         self.faults = Faults()
         self.confirmed: set[str] = set()
+        self.read = Tally()
+        self.are_there_readers = bool(config.reader_hosts)
         self._on_mail = on_mail
         self._set_options(config.options)
 
@@ -60,15 +63,18 @@ class Office:
             return fault
         return self.faults.of(account, call, self.options_for(account.name))
 
-    def keep(self, account: Account, call: Call, told: Container[str]) -> None:
+    def keep(
+        self, account: Account, call: Call, tells: Callable[[Shared, Own], Container[str]]
+    ) -> None:
         """Put the messages of an accepted call into the inbox, with all that will become of them.
 
-        `told` holds the types of event that the provider tells.
+        `tells` returns the types of event that the provider tells of a message.
         """
         options = self.options_for(account.name)
 
-        def plan(recipient: str, message_id: str) -> Iterator[tuple[Planned, int]]:
-            for item in outcomes.plan(options, account.name, recipient, message_id):
+        def plan(letter: Letter) -> Iterator[tuple[Planned, int]]:
+            recipient, told = letter.recipient.lower(), tells(call.shared, letter.own)
+            for item in outcomes.plan(options, account.name, recipient, letter.message_id):
                 yield item, self._first_state(options, account, recipient, item, told)
 
         self.inbox.store(account, call, time.time(), plan)
@@ -82,9 +88,10 @@ class Office:
         item: Planned,
         told: Container[str],
     ) -> int:
-        """Return the state an event starts in: most wait for their webhook."""
+        """Return the state an event starts in: most wait for their webhook, or to be done."""
         if not account.webhook_url or item.type not in told:
-            return NOT_SENT
+            is_done = self.are_there_readers and item.type in LOOKS
+            return PENDING if is_done else NOT_SENT
         if options.webhook_drop:
             draw = outcomes.draws(options.seed, "webhook", account.name, recipient, item)[0]
             if draw < options.webhook_drop:

@@ -119,7 +119,11 @@ SCANNER = Agent(
 AGENTS = (*PEOPLE, *MACHINES, SCANNER)
 """Events store their agent's place in this table."""
 
-_HREF = re.compile(r"""href\s*=\s*["'](https?://[^"'\s>]+)""", re.IGNORECASE)
+_LINK = re.compile(
+    r"""<a(?:rea)?\b([^>]*?)\bhref\s*=\s*["'](https?://[^"'\s>]+)["']([^>]*)>((?:(?!<a\b).)*?)(?:</a|$|(?=<a\b))""",
+    re.IGNORECASE | re.DOTALL,
+)
+_UNSEEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _BARE = re.compile(r"https?://[^\s<>\"')]+")
 
 
@@ -229,11 +233,25 @@ def _pick(draw: float) -> int:
     return int(draw * 65536)
 
 
-def clicked_link(html_body: str, text: str, pick: int) -> str:
+def clicked_link(html_body: str, text: str, pick: int, *, is_machine: bool = False) -> str:
     """Return one of the links a message offers, or an empty string when it offers none.
 
-    Links to unsubscribe are left out while there is another: following them is not a click.
+    People see no link that is hidden, and leave those to unsubscribe alone while there is another:
+    following them is not a click. A machine takes all of them, beginning with what nobody sees.
     """
-    links = [html.unescape(link) for link in _HREF.findall(html_body)] or _BARE.findall(text)
-    wanted = [link for link in links if "unsubscribe" not in link.lower()] or links
-    return str(wanted[pick % len(wanted)]) if wanted else ""
+    found = [_link(match) for match in _LINK.finditer(html_body)]
+    if is_machine:
+        offered = [url for url, _, _ in sorted(found, key=lambda each: not each[1])]
+    else:
+        seen = [(url, leaves) for url, is_unseen, leaves in found if not is_unseen]
+        offered = [url for url, leaves in seen if not leaves] or [url for url, _ in seen]
+    offered = offered or _BARE.findall(text)
+    return str(offered[pick % len(offered)]) if offered else ""
+
+
+def _link(match: re.Match[str]) -> tuple[str, bool, bool]:
+    """Return the address of a link, whether nobody sees it, and whether it is to unsubscribe."""
+    before, address, after, words = match.groups()
+    url = html.unescape(address)
+    leaves = "unsubscribe" in f"{url}{words}".lower()
+    return url, bool(_UNSEEN.search(before + after)), leaves

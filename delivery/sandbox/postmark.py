@@ -3,7 +3,8 @@
 Copied from documentation (developer pages "Email API", "API overview: error codes", "Bounce /
 Delivery / Open / Click / Spam complaint / Subscription change webhook") and from the texts that
 Anymail and Postmark's own clients parse: paths, limits of 500 messages, 50 MB, 10 MB and 50
-recipients, error codes, one result per entry in the order of the request, event fields.
+recipients, error codes, one result per entry in the order of the request, event fields, TrackOpens
+and TrackLinks: off unless a message asks, as in a new server.
 Guessed: the HTTP status of code 409, texts for metadata, tags, files and sizes. The bulk API and
 stored templates are not spoken.
 """
@@ -140,6 +141,16 @@ def expand(shared: Shared, own: Own) -> Content:
         attachments=own.get("Attachments") or [],
         stream=own.get("MessageStream") or "outbound",
     )
+
+
+def counts(shared: Shared, own: Own) -> frozenset[str]:
+    """Return which looks are counted. Links are followed in the HTML, if there is one."""
+    part = "HtmlOnly" if own.get("HtmlBody") else "TextOnly"
+    wanted = {
+        "open": own.get("TrackOpens") is True,
+        "click": own.get("TrackLinks") in ("HtmlAndText", part),
+    }
+    return frozenset(look for look, is_wanted in wanted.items() if is_wanted)
 
 
 def posts(account: Account, occurrences: Sequence[Occurrence], base_url: str) -> list[Post]:

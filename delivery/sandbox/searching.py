@@ -10,18 +10,17 @@ without a zone are Eastern. Opens, clicks and complaints are not played here.
 import base64
 import json
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from delivery.sandbox import mailgun, outcomes, postmark
+from delivery.sandbox import mailgun, postmark
 from delivery.sandbox.calls import Answer, Incoming, Occurrence, Refused
 from delivery.sandbox.config import Account
-from delivery.sandbox.inbox import Due, Stored
-from delivery.sandbox.kinds import KINDS
+from delivery.sandbox.inbox import Stored
+from delivery.sandbox.kinds import KINDS, Kind, with_url
 from delivery.sandbox.office import Office
 
 MAILGUN_MOST = 300
@@ -115,17 +114,12 @@ class Searches:
     def _happened(self, account: Account, since: float, until: float) -> list[Occurrence]:
         kind = KINDS[account.kind]
         rows = self._office.inbox.happened(account.name, since, min(until, time.time()))
-        return [_with_url(due) for due in rows if due.occurrence.type in kind.told]
+        told = (row for row in rows if _is_told(kind, row.occurrence))
+        return [with_url(row) for row in told]
 
 
-def _with_url(item: Due) -> Occurrence:
-    """Return the event; a click with the link that was clicked."""
-    occurrence = item.occurrence
-    if occurrence.type != "click":
-        return occurrence
-    content = KINDS[item.kind].expand(occurrence.shared, occurrence.own)
-    url = outcomes.clicked_link(content.html, content.text, occurrence.pick)
-    return replace(occurrence, url=url or "https://example.com/")
+def _is_told(kind: Kind, occurrence: Occurrence) -> bool:
+    return occurrence.type in kind.tells(occurrence.shared, occurrence.own)
 
 
 def _mailgun_query(request: web.Request) -> tuple[float, float, int, int]:

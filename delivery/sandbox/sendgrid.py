@@ -2,7 +2,8 @@
 
 Copied from documentation (API reference "Mail Send" and its "Errors" page, "Event Webhook
 Reference", "Understanding and resolving validation errors"): path, bodies, limits, most error
-texts, event fields, duplicates refused, signature headers, events in arrays.
+texts, event fields, duplicates refused, signature headers, events in arrays, `tracking_settings`
+before the account's own: opens and clicks are on in a new account.
 Guessed: the shape of X-Message-Id and sg_message_id (taken from samples), the texts for
 substitutions, custom arguments and headers that are too large or unsafe, substitutions applied one
 after the other in the order given, headers included. Stored templates are refused as unknown.
@@ -125,6 +126,13 @@ def expand(shared: Shared, own: Own) -> Content:
         cc=", ".join(_mailbox(person) for person in own.get("cc", [])),
         attachments=shared.get("files", []),
     )
+
+
+def counts(shared: Shared, own: Own) -> frozenset[str]:
+    """Return which looks are counted: `tracking_settings`, else as a new account is set up."""
+    asked = shared.get("tracking_settings") or {}
+    named = {"open": asked.get("open_tracking"), "click": asked.get("click_tracking")}
+    return frozenset(name for name, told in named.items() if (told or {}).get("enable", True))
 
 
 def posts(account: Account, occurrences: Sequence[Occurrence], base_url: str) -> list[Post]:

@@ -19,6 +19,7 @@ from delivery.sandbox.calls import Answer, Call, Incoming, Refused
 from delivery.sandbox.config import Account, Config, Options
 from delivery.sandbox.kinds import KINDS, Kind
 from delivery.sandbox.office import Office
+from delivery.sandbox.readers import Readers
 from delivery.sandbox.smtp import Relay
 from delivery.sandbox.webhooks import Pump
 
@@ -50,7 +51,8 @@ class Sandbox:
     async def __aenter__(self) -> Self:
         """Listen, and begin to tell events."""
         self._office = Office(self.config, self._wake)
-        self._pump = Pump(self._office)
+        self._readers = Readers(self.config.reader_hosts, self._office.read)
+        self._pump = Pump(self._office, self._readers)
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.config.host, self.config.port, backlog=512)
@@ -58,6 +60,7 @@ class Sandbox:
         port = self._runner.addresses[0][1]
         self.url = self._pump.base_url = f"http://{self.config.host}:{port}"
         self._smtp = await self._listen_smtp()
+        self._readers.start()
         self._telling = asyncio.create_task(self._pump.run())
         return self
 
@@ -67,6 +70,7 @@ class Sandbox:
         with contextlib.suppress(asyncio.CancelledError):
             await self._telling
         await self._pump.close()
+        await self._readers.close()
         if self._smtp:
             self._smtp.close()
             self._relay.hang_up()
@@ -179,7 +183,7 @@ class Sandbox:
             log.warning("garbled_call", extra={"kind": name}, exc_info=True)
             return _response(Answer.json(400, {"message": "Bad Request"}))
         if fault != "lost":
-            self._office.keep(account, call, kind.told)
+            self._office.keep(account, call, kind.tells)
         return await _answer(request, call, fault, self._office.options_for(account.name))
 
     async def _listen_smtp(self) -> asyncio.Server | None:

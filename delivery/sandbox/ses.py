@@ -4,10 +4,10 @@ Copied from documentation (API reference v2, the service model that boto3 carrie
 "Examples of event data that Amazon SES publishes to Amazon SNS", SNS "HTTP/HTTPS headers" and
 "message formats"): paths, signature, 50 destinations, 1 MB with an inline template, limits of
 headers, tags and template data, error names and statuses, one result per entry, "Rendering Failure"
-when a template variable is missing, event fields.
+when a template variable is missing, event fields, opens and clicks by configuration set.
 Guessed: texts for too many destinations and too large a call; that a bad address fails its entry
 alone in a bulk call; `Send` and `Reject` are told like all other events (a real event destination
-chooses). Stored templates are refused as not found.
+chooses): every configuration set has one with all types. Stored templates are refused as not found.
 """
 
 import base64
@@ -20,7 +20,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from delivery.sandbox import sigv4
-from delivery.sandbox.calls import Answer, Call, Content, Incoming, Letter, Own, Shared
+from delivery.sandbox.calls import (
+    LOOKS,
+    NO_LOOKS,
+    Answer,
+    Call,
+    Content,
+    Incoming,
+    Letter,
+    Own,
+    Shared,
+)
 from delivery.sandbox.config import Account
 from delivery.sandbox.mime import read_headers, read_mime
 from delivery.sandbox.ses_rules import (
@@ -73,6 +83,11 @@ def accept(incoming: Incoming, account: Account) -> Call:
     return _accept_one(data, account)
 
 
+def counts(shared: Shared, own: Own) -> frozenset[str]:
+    """Return which looks are counted: those of mail that names a configuration set."""
+    return LOOKS if shared.get("configuration_set") else NO_LOOKS
+
+
 def expand(shared: Shared, own: Own) -> Content:
     """Return what the recipient reads: `{{x}}` replaced, nothing escaped."""
     if "raw" in own:
@@ -110,6 +125,7 @@ def _accept_bulk(data: Mapping[str, Any], account: Account, size: int) -> Call:
         "template": template["content"],
         "headers": with_reply_to(headers, data),
         "tags": read_tags(data.get("DefaultEmailTags")),
+        "configuration_set": data.get("ConfigurationSetName") or "",
     }
     checked = [_entry(entry, template["values"]) for entry in entries]
     letters: list[Letter] = []
@@ -169,7 +185,8 @@ def _accept_one(data: Mapping[str, Any], account: Account) -> Call:
     else:
         letters, shared = _formatted_letters(data, account, people, tags)
     answer = Answer.json(200, {"MessageId": letters[0].provider_message_id})
-    return Call(shared, letters, answer)
+    named = {"configuration_set": data.get("ConfigurationSetName") or ""}
+    return Call({**shared, **named}, letters, answer)
 
 
 def _raw_letters(

@@ -137,7 +137,7 @@ class Relay:
             self._office.refusals[account.name, int(fault)] += 1
             return "421 4.7.0 Too many messages" if fault == "429" else "451 4.3.0 Try again later"
         if fault != "lost":
-            self._office.keep(account, call, ())
+            self._office.keep(account, call, lambda shared, own: ())
         options = self._office.options_for(account.name)
         await asyncio.sleep(options.answer_latency + (options.hang if fault == "hang" else 0))
         if fault and isinstance(server.transport, asyncio.WriteTransport):

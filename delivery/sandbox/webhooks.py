@@ -12,16 +12,16 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
 import aiohttp
 
 from delivery.sandbox import outcomes
-from delivery.sandbox.calls import Occurrence, Post
+from delivery.sandbox.calls import LOOKS, Occurrence, Post
 from delivery.sandbox.config import Account
-from delivery.sandbox.inbox import FAILED, TOLD, Due
-from delivery.sandbox.kinds import KINDS
+from delivery.sandbox.inbox import FAILED, NOT_SENT, TOLD, Due
+from delivery.sandbox.kinds import KINDS, with_url
 from delivery.sandbox.office import Office
+from delivery.sandbox.readers import Readers
 
 CONCURRENCY = 32
 FETCH = 3000
@@ -38,10 +38,14 @@ log = logging.getLogger(__name__)
 
 
 class Pump:
-    """Moves due events from the inbox to the platform until it is closed."""
+    """Moves due events from the inbox to the platform until it is closed.
 
-    def __init__(self, office: Office) -> None:
+    Looks are done by `readers` at that time, whether or not the provider tells them.
+    """
+
+    def __init__(self, office: Office, readers: Readers) -> None:
         self.base_url = ""
+        self._readers = readers
         self._office = office
         self._awake = asyncio.Event()
         self._room = asyncio.Semaphore(CONCURRENCY)
@@ -62,7 +66,8 @@ class Pump:
             while True:
                 self._awake.clear()
                 due = self._office.inbox.due(time.time(), FETCH)
-                for post, account, attempts in self._posts(due):
+                await self._read(due)
+                for post, account, attempts in self._posts(self._told_of(due)):
                     await self._room.acquire()
                     task = asyncio.create_task(self._tell(post, account, attempts))
                     self._tasks.add(task)
@@ -126,11 +131,36 @@ class Pump:
         if told:
             self._office.inbox.settle(told, TOLD)
 
+    async def _read(self, due: Sequence[Due]) -> None:
+        """Let people and machines look, the first time that a look is due."""
+        for item in due if self._readers else ():
+            if item.occurrence.type in LOOKS and not item.attempts:
+                look = with_url(item)
+                content = KINDS[item.kind].expand(look.shared, look.own)
+                await self._readers.see(look, content)
+
+    def _told_of(self, due: Sequence[Due]) -> list[Due]:
+        """Return the events that the provider tells; looks that it does not count are over."""
+        quiet = [item for item in due if not self._is_told(item)]
+        if quiet:
+            self._office.inbox.settle([item.occurrence.id for item in quiet], NOT_SENT)
+            over = {item.occurrence.id for item in quiet}
+            return [item for item in due if item.occurrence.id not in over]
+        return list(due)
+
+    def _is_told(self, item: Due) -> bool:
+        look, account = item.occurrence, self._office.account(item.account)
+        if not self._readers or look.type not in LOOKS or account is None:
+            return True
+        return bool(account.webhook_url) and look.type in KINDS[item.kind].tells(
+            look.shared, look.own
+        )
+
     def _posts(self, due: Sequence[Due]) -> list[tuple[Post, Account, int]]:
         """Return the POSTs for these events, those to be told twice at the end."""
         groups: dict[tuple[str, int], list[Occurrence]] = defaultdict(list)
         for item in due:
-            groups[item.account, item.attempts].append(self._with_url(item))
+            groups[item.account, item.attempts].append(with_url(item))
         made = []
         for (name, attempts), occurrences in groups.items():
             account = self._office.account(name)
@@ -143,15 +173,6 @@ class Pump:
             for part in (occurrences, twice):
                 made += [(post, account, attempts) for post in posts(account, part, self.base_url)]
         return made
-
-    def _with_url(self, item: Due) -> Occurrence:
-        """Return the event; a click with the link that was clicked."""
-        occurrence = item.occurrence
-        if occurrence.type != "click":
-            return occurrence
-        content = KINDS[item.kind].expand(occurrence.shared, occurrence.own)
-        url = outcomes.clicked_link(content.html, content.text, occurrence.pick)
-        return replace(occurrence, url=url or "https://example.com/")
 
     def _note_inactive(self, account: str, occurrences: Sequence[Occurrence]) -> None:
         dead = [item.recipient for item in occurrences if item.type in ("bounce", "complaint")]

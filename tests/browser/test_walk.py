@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings as project
@@ -26,7 +27,7 @@ from subscribers import importing
 from subscribers.models import Import, MailingList, Subscriber
 from tests import make
 from tests.pages import use_own_cache
-from webhooks import applying
+from webhooks import applying, crediting
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # CI must have it; somebody who tries the project may not.
@@ -73,6 +74,7 @@ class Worker(threading.Thread):
         sending.send_slice(0.2)
         expanding.finish_done(timezone.now())
         applying.apply_pending(100, timezone.now())
+        crediting.credit_sightings(timezone.now())
 
     def stop(self) -> None:
         self.over.set()
@@ -83,12 +85,15 @@ class Worker(threading.Thread):
 
 @pytest.fixture
 def sandbox(live_server: Any, settings: Any, tmp_path: Path) -> Iterator[Sandbox]:
-    """Two sandboxed providers that post what happens to the live server."""
+    """Two sandboxed providers that post what happens to the live server, and people who read."""
     settings.PUBLIC_URL = live_server.url
+    settings.TRUSTED_PROXIES = 1
     settings.MEDIA_ROOT = tmp_path / "media"
     use_own_cache(settings)
     options = Options(event_latency=0.1, open=0.6, click=0.6, bounce=0.05, soft_bounce=0.0)
-    running = Sandbox(Config(accounts=[], options=options, port=0, smtp_port=None)).start()
+    hosts = [urlsplit(live_server.url).netloc]
+    config = Config(options=options, port=0, smtp_port=None, reader_hosts=hosts)
+    running = Sandbox(config).start()
     store = tmp_path / "accounts.json"
     demonstrating.make_sandbox_accounts(running.url, store)
     running.set_accounts(demonstrating.sandbox_accounts(store))

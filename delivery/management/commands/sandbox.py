@@ -20,6 +20,12 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=settings.SANDBOX_PORT)
         parser.add_argument("--smtp-port", type=int, default=settings.SANDBOX_SMTP_PORT)
         parser.add_argument("--store", default=str(settings.VAR_DIR / "sandbox" / "inbox.db"))
+        parser.add_argument(
+            "--reader-hosts",
+            nargs="*",
+            default=[],
+            help="Whose images and links readers ask for, on this machine (127.0.0.1:8000).",
+        )
         parser.add_argument("--options", default="{}", help="JSON: rates, latencies and faults.")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -35,6 +41,7 @@ class Command(BaseCommand):
                 port=options["port"],
                 smtp_port=options["smtp_port"],
                 store=options["store"],
+                reader_hosts=options["reader_hosts"],
             )
         except (ConfigError, json.JSONDecodeError) as error:
             raise CommandError(str(error)) from error

@@ -9,6 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management import call_command
@@ -59,8 +60,10 @@ class Command(BaseCommand):
         call_command("demo_workspace", stdout=self.stdout)
         with ProcessGroup(self._printer(), inherit=embedded.descriptors()) as group:
             stop = _stop_on_signals()
-            for name, argv in _commands(host, port, with_sandbox=not no_sandbox).items():
-                group.start(name, argv, QUIET)
+            commands = _commands(host, port, with_sandbox=not no_sandbox)
+            for name, argv in commands.items():
+                is_web = name == "web" and "sandbox" in commands and _is_loopback(host)
+                group.start(name, argv, {**QUIET, **(_trust_sandbox() if is_web else {})})
             self._say("Starting …  (Ctrl-C stops everything)")
             self._tend(group, stop, (host, port))
             self._say("Stopping …")
@@ -118,7 +121,28 @@ def _commands(host: str, port: int, *, with_sandbox: bool) -> Mapping[str, list[
         commands["postfix"] = [sys.executable, "manage.py", "tail_postfix", settings.POSTFIX_LOG]
     if with_sandbox:
         commands["sandbox"] = [sys.executable, "manage.py", "sandbox"]
+        if own_host := _own_host():
+            commands["sandbox"] += ["--reader-hosts", own_host]
     return commands
+
+
+def _own_host() -> str:
+    """Return host:port of our pages as mails name them; empty if they are not on this machine."""
+    address = urlsplit(settings.PUBLIC_URL)
+    is_ours = address.scheme == "http" and _is_loopback(address.hostname or "")
+    return f"{address.hostname}:{address.port or 80}" if is_ours else ""
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.")
+
+
+def _trust_sandbox() -> Mapping[str, str]:
+    """Let the sandbox's people have addresses of their own, as behind a proxy: it tells them.
+
+    Only where nobody but this machine is listened to, and nothing else was asked for.
+    """
+    return {} if "TRUSTED_PROXIES" in os.environ else {"TRUSTED_PROXIES": "1"}
 
 
 def _tell_address(port: int) -> None:

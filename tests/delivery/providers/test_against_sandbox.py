@@ -132,6 +132,7 @@ def settings(kind: str, sandbox: Sandbox, keys: dict[str, str]) -> dict[str, str
             "endpoint_url": url,
             "topic_arns": keys.get("topic_arn", ""),
             "sns_certificate": keys.get("certificate", ""),
+            "configuration_set": "events",
         },
         "smtp": {"host": "127.0.0.1", "port": str(sandbox.smtp_port), "security": "none"},
     }[kind]

@@ -147,7 +147,9 @@ def test_events_come_one_by_one_signed_and_are_understood(sandbox, platform, key
     key = keys["mailgun"]["signing_key"]
     people = [("Anna", "click+anna@example.com"), ("Bo", "soft+bo@example.com")]
 
-    campaign_mail(sandbox, people).send()
+    message = campaign_mail(sandbox, people)
+    message.track_opens = message.track_clicks = True
+    message.send()
 
     wait(lambda: sandbox.stats()["pending_events"] == 0)
     view = MailgunTrackingWebhookView(webhook_signing_key=key)

@@ -23,6 +23,8 @@ def entry(to: str = "anna@example.com", **changes: Any) -> dict[str, Any]:
         "HtmlBody": '<p>Hello <a href="https://shop.example/">',
         "Metadata": {"message_id": f"m-{to}"},
         "Tag": "campaign-7",
+        "TrackOpens": True,
+        "TrackLinks": "HtmlAndText",
         **changes,
     }
 

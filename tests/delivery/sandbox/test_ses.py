@@ -264,7 +264,7 @@ def test_events_come_as_signed_notifications_and_are_understood(sandbox, ses, pl
     ]
     entries.append(destination("anna@example.com"))
 
-    ses.send_bulk_email(**bulk(entries))
+    ses.send_bulk_email(**bulk(entries, ConfigurationSetName="events"))
 
     wait(lambda: sandbox.stats()["pending_events"] == 0)
     told = {(event.recipient, event.event_type): event for event in heard_events(platform, keys)}
