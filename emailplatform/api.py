@@ -148,6 +148,14 @@ class NewestFirst(CursorPagination):
     page_size_query_param = "limit"
     max_page_size = 500
 
+    def decode_cursor(self, request: Request) -> Any:
+        """Return where to go on; what is no number of a row is refused as any broken cursor."""
+        cursor = super().decode_cursor(request)
+        position = getattr(cursor, "position", None)
+        if position is not None and not (position.isascii() and position.isdecimal()):
+            raise exceptions.NotFound(self.invalid_cursor_message)
+        return cursor
+
 
 class StrictJSONParser(JSONParser):
     """JSON; what is nested without end, or is no text, is a mistake of the sender's, not ours."""

@@ -47,7 +47,7 @@ _READ = [
 VIEWER: dict[str, tuple[str, ...]] = dict.fromkeys(_READ, ("view",))
 MARKETER = {
     **VIEWER,
-    "subscribers.subscriber": _EDIT,
+    "subscribers.subscriber": (*_EDIT, "export"),
     "subscribers.mailinglist": _EDIT,
     "subscribers.subscription": _EDIT,
     "subscribers.segment": ALL,
@@ -92,7 +92,7 @@ def _everything() -> dict[str, tuple[str, ...]]:
     rights: dict[str, tuple[str, ...]] = dict.fromkeys(
         [*labels, "django_celery_beat.periodictask"], ALL
     )
-    rights["subscribers.subscriber"] = (*ALL, "erase")
+    rights["subscribers.subscriber"] = (*ALL, "erase", "export")
     return {**rights, "emailplatform.auditentry": ("view",)}  # nobody edits a record
 
 

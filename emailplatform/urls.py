@@ -18,6 +18,8 @@ from webhooks import api as webhooks_api
 router = SimpleRouter()
 router.trailing_slash = "/?"  # addresses of the API may do without
 router.register("subscribers", subscribers_api.SubscriberViewSet, basename="subscriber")
+router.register("tags", subscribers_api.TagViewSet, basename="tag")
+router.register("suppressions", subscribers_api.SuppressionViewSet, basename="suppression")
 router.register("lists", subscribers_api.ListViewSet, basename="list")
 router.register("segments", subscribers_api.SegmentViewSet, basename="segment")
 router.register("address-checks", subscribers_api.CheckRunViewSet, basename="address_check")
@@ -42,6 +44,8 @@ send_api = delivery_api.SendViewSet.as_view
 PERSON = subscribers_api.SubscriberViewSet.lookup_value_regex
 v1 = [
     re_path(r"^subscribers/check/?$", subscribers_api.CheckAddressView.as_view()),
+    re_path(r"^subscribers/export/?$", subscribers_api.ExportView.as_view()),
+    re_path(r"^lists/(?P<pk>[0-9]{1,18})/members/?$", subscribers_api.MembersView.as_view()),
     re_path(r"^subscribers/stats/?$", subscribers_api.AudienceStatsView.as_view()),
     re_path(r"^subscribers/bulk-import/?$", subscribers_api.BulkImportView.as_view()),
     re_path(

@@ -63,7 +63,10 @@ class Subscriber(models.Model):
     class Meta:
         verbose_name = "person"
         verbose_name_plural = "people"
-        permissions = [("erase_subscriber", "Can export and erase all that is held on a person")]
+        permissions = [
+            ("erase_subscriber", "Can export and erase all that is held on a person"),
+            ("export_subscriber", "Can take people out as a file"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["email"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import threading
@@ -255,6 +256,13 @@ def test_pages_skip_and_double_nobody_while_people_come_go_and_change() -> None:
         url = answer.data["next"]
 
     assert seen == [f"p{number}@gmail.com" for number in range(8, -1, -1)]
+
+
+@pytest.mark.parametrize("position", ["p=abc", "p=9" + "9" * 40, "p=-1", "o=99999&p=1", "r=1"])
+def test_a_cursor_of_somebody_else_is_no_server_error(position: str) -> None:
+    cursor = base64.b64encode(position.encode()).decode()
+
+    assert Api().get("subscribers", cursor=cursor).status in (200, 404)
 
 
 def test_the_figures_say_how_many_there_are() -> None:

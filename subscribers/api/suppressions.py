@@ -1,0 +1,114 @@
+"""Addresses that get no mail, over HTTP: told by their keys alone, since nobody keeps them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters
+from django.db.models import QuerySet
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import mixins, serializers, status, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from emailplatform.api import Audited, Strict
+from emailplatform.secrets import address_key
+from subscribers import consenting, enrolling
+from subscribers.api.inputs import valid
+from subscribers.consents import BY_API
+from subscribers.models import MailingList, Suppression
+from subscribers.querysets.suppressions import Reach
+
+
+class SuppressionSerializer(serializers.ModelSerializer):
+    address_key = serializers.SerializerMethodField(help_text="HMAC of the address, in hex")
+
+    class Meta:
+        model = Suppression
+        fields = [
+            *("id", "address_key", "reason", "stream", "list", "source", "expires_at"),
+            "created_at",
+        ]
+
+    def get_address_key(self, row: Suppression) -> str:
+        return bytes(row.address_key).hex()
+
+
+class SuppressionInput(Strict):
+    email = serializers.CharField(max_length=320)
+    reason = serializers.ChoiceField(Suppression.Reason.choices, default=Suppression.Reason.BLOCKED)
+    stream = serializers.ChoiceField(Suppression.Stream.choices, required=False)
+    list = serializers.PrimaryKeyRelatedField(queryset=MailingList.objects.all(), required=False)
+    expires_at = serializers.DateTimeField(required=False)
+    source = serializers.CharField(max_length=150, default="API")  # type: ignore[assignment]  # the name is DRF’s own
+
+
+class SuppressionFilter(django_filters.FilterSet):
+    email = django_filters.CharFilter(method="of_address", label="The whole address")
+    created_since = django_filters.IsoDateTimeFilter("created_at", "gte")
+
+    class Meta:
+        model = Suppression
+        fields = ["reason", "stream", "list"]
+
+    def of_address(
+        self, rows: QuerySet[Suppression], _name: str, value: str
+    ) -> QuerySet[Suppression]:
+        return rows.filter(address_key=address_key(enrolling.clean(value)))
+
+
+class SuppressionViewSet(
+    Audited, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
+):
+    """Addresses that get no mail."""
+
+    queryset = Suppression.objects.all()
+    serializer_class = SuppressionSerializer
+    filterset_class = SuppressionFilter
+
+    @extend_schema(
+        request=SuppressionInput,
+        responses={201: SuppressionSerializer, 200: SuppressionSerializer},
+        examples=[
+            OpenApiExample(
+                "No marketing until spring",
+                {
+                    "email": "ann@example.com",
+                    "stream": "marketing",
+                    "expires_at": "2030-03-01T00:00:00Z",
+                },
+                request_only=True,
+            )
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        """Stop mail to an address: of a stream, to a list, for a time, or all of it for good.
+
+        201, or 200 if it stood already.
+        """
+        wish = valid(SuppressionInput, request)
+        of_list = wish.get("list")
+        reach = Reach(
+            wish.get("stream", ""), of_list.pk if of_list else None, wish.get("expires_at")
+        )
+        address = enrolling.clean(wish["email"])
+        is_new = consenting.suppress(
+            address, wish["reason"], wish["source"], timezone.now(), BY_API, reach
+        )
+        row = Suppression.objects.get(
+            address_key=address_key(address),
+            reason=wish["reason"],
+            stream=reach.stream,
+            list=reach.list,
+        )
+        code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
+        return Response(self.get_serializer(row).data, status=code)
+
+    def destroy(self, request: Request, **_: Any) -> Response:
+        """Lift it. The person is open again unless another one stands; lists stay left."""
+        row = self.get_object()
+        consenting.lift(row, timezone.now(), BY_API, "API")
+        response = Response(status=status.HTTP_204_NO_CONTENT)
+        response.changed = int(self.kwargs["pk"])  # type: ignore[attr-defined]  # for the audit
+        return response
