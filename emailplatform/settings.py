@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from emailplatform import connecting, env
 from emailplatform.audience_settings import *  # noqa: F403
+from emailplatform.enum_names import ENUM_NAMES
 from emailplatform.logs import LOGGING as LOGGING
 from emailplatform.menu import UNFOLD as UNFOLD
 
@@ -327,19 +328,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SCHEMA_PATH_PREFIX": "/api/v1/",
-    # One name for each set of states: else the schema has StatusEnum twice.
-    "ENUM_NAME_OVERRIDES": {
-        "PersonStatus": "subscribers.models.Subscriber.Status",
-        "SubscriptionStatus": "subscribers.models.Subscription.Status",
-        "AddressCheckStatus": "subscribers.models.CheckRun.Status",
-        "ImportStatus": "subscribers.models.Import.Status",
-        "TrackedBy": "campaigns.models.TrackedBy",
-        "CampaignStatus": "campaigns.models.Campaign.Status",
-        "MessageStatus": "delivery.models.Message.Status",
-        "HandoffStatus": "delivery.models.Handoff.Status",
-        "WebhookStatus": "webhooks.models.RawRequest.Status",
-        "DeliveryStatus": "webhooks.models.Delivery.Status",
-    },
+    "ENUM_NAME_OVERRIDES": ENUM_NAMES,
 }
 
 # --- Security --------------------------------------------------------------------------

@@ -128,6 +128,12 @@ def planted() -> dict[str, Any]:  # noqa: PLR0915 (a row of each table)
         make.segment({"all": []}, name=f"All but {CANARY}"),
         people.Engagement.objects.get_or_create(subscriber=person)[0],
         people.ScoreDay.objects.create(subscriber=person, day=now.date(), score=3, stage="new"),
+        people.HygieneAct.objects.create(
+            run=people.HygieneRun.objects.create(at=now, status="dry"),
+            rule=people.HygieneRule.objects.create(name="Silent", kind="silent"),
+            subscriber=person,
+            reason="Never opened or clicked",
+        ),
         mail.Attachment.objects.create(
             mail_id=api.pk, filename=f"{CANARY}.txt", content_type="text/plain",
             content=CANARY.encode(),

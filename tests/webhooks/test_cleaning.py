@@ -230,3 +230,33 @@ def test_in_the_admin_one_looks_then_does_it_then_takes_it_back(admin_client: Cl
     person.refresh_from_db()
     assert person.tags == []
     assert "Taken back" in admin_client.get(page).content.decode()
+
+
+def test_programs_can_look_act_and_take_back(client: Client) -> None:
+    person = reader()
+    reads, manages = (
+        {"Authorization": f"Bearer {make.api_key(scope)}"} for scope in ("read", "manage")
+    )
+    rule_of = {"name": "Silent", "kind": "silent", "days": 180, "action": "tag"}
+    root, kind = "/api/v1/hygiene/", "application/json"
+
+    refused = client.post(f"{root}rules/", rule_of, kind, headers=manages)
+    assert refused.status_code == 400
+    assert "tag" in refused.content.decode()
+    made = client.post(f"{root}rules/", {**rule_of, "tag": "silent"}, kind, headers=manages)
+    assert made.status_code == 201, made.content
+    assert client.post(f"{root}runs/", {}, kind, headers=reads).status_code == 403
+
+    run = client.post(f"{root}runs/", {}, kind, headers=manages).json()
+    assert (run["status"], run["found"]) == ("dry", 1)
+    [found] = client.get(f"{root}runs/{run['id']}/people/", headers=reads).json()["results"]
+    assert found["email"] == person.email
+    assert found["reason"].startswith("Never opened or clicked")
+
+    acted = client.post(f"{root}runs/{run['id']}/act/", headers=manages).json()
+    person.refresh_from_db()
+    assert (acted["status"], person.tags) == ("done", ["silent"])
+    undone = client.post(f"{root}runs/{run['id']}/undo/", headers=manages).json()
+    person.refresh_from_db()
+    assert (undone["status"], person.tags) == ("undone", [])
+    assert client.post(f"{root}runs/{run['id']}/undo/", headers=manages).status_code == 400

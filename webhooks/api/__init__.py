@@ -16,6 +16,7 @@ from webhooks.api.hearing import (
     WebhookRequestViewSet,
     WebhookStatsView,
 )
+from webhooks.api.hygiene import HygieneRuleViewSet, HygieneRunViewSet
 from webhooks.api.messages import CampaignWhyView, MessageViewSet
 from webhooks.api.streaming import EventStreamView
 from webhooks.api.tracking import TrackView
@@ -27,6 +28,8 @@ __all__ = [
     "EndpointViewSet",
     "EventStreamView",
     "HistoryView",
+    "HygieneRuleViewSet",
+    "HygieneRunViewSet",
     "MessageViewSet",
     "PersonHistoryView",
     "TrackTokenView",
