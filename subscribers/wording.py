@@ -136,6 +136,8 @@ def _boolean(value: object, _options: Options | None) -> bool:
 
 
 def _choice(value: object, options: Options | None) -> Any:
+    if value in ("", None):
+        raise ValueError("choose one")
     options = options or {}
     for option in options:
         if str(option) == str(value):

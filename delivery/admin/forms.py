@@ -46,7 +46,7 @@ class AudienceForm(forms.ModelForm):
             **dict.fromkeys(["segments", "excluded_segments"], forms.CheckboxSelectMultiple),
             **dict.fromkeys(
                 ["cap_mails", "cap_days", "holdout_percent"],
-                forms.NumberInput({"class": "ui-input", "style": "width: 90px"}),
+                forms.NumberInput({"class": "ui-input", "style": "flex: none; width: 80px"}),
             ),
         }
 

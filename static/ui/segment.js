@@ -29,8 +29,13 @@ document.addEventListener("alpine:init", () => {
       said: "",
       busy: false,
       latest: 0,
+      urls: {},
+      token: "",
 
       init() {
+        // Kept here: what is called from within a row has the row for its root.
+        this.urls = { ...this.$root.dataset };
+        this.token = this.$root.querySelector("[name=csrfmiddlewaretoken]").value;
         this.$watch("rules", () => this.later());
         if (this.rules.rules.length) this.look();
         else this.add(this.rules);
@@ -74,7 +79,7 @@ document.addEventListener("alpine:init", () => {
       async suggest(rule) {
         if (this.suggestions[rule.field]) return;
         this.suggestions[rule.field] = [];
-        const url = `${this.$root.dataset.suggest}?field=${encodeURIComponent(rule.field)}`;
+        const url = `${this.urls.suggest}?field=${encodeURIComponent(rule.field)}`;
         const answer = await fetch(url).then((response) => (response.ok ? response.json() : null), () => null);
         if (answer) this.suggestions[rule.field] = answer.values;
       },
@@ -167,11 +172,10 @@ document.addEventListener("alpine:init", () => {
         this.busy = true;
         const body = new FormData();
         body.set("rules", JSON.stringify(this.plain(this.rules)));
-        const token = this.$root.querySelector("[name=csrfmiddlewaretoken]").value;
-        const answer = await fetch(this.$root.dataset.look, {
+        const answer = await fetch(this.urls.look, {
           method: "POST",
           body,
-          headers: { "X-CSRFToken": token },
+          headers: { "X-CSRFToken": this.token },
         }).then((response) => (response.ok ? response.json() : null), () => null);
         if (turn !== this.latest) return; // a later edit asked again
         this.busy = false;
