@@ -14,7 +14,7 @@ from emailplatform import embedded
 ROOT = Path(__file__).resolve().parents[2]
 SENDING = ("sendgrid", "ses", "mailgun", "postmark", "smtp")
 STAGES = ("import", "expand", *SENDING, "sandbox", "webhooks", "urgent")
-OTHERS = ("curve", "million", "plans", "audience")
+OTHERS = ("curve", "million", "plans", "audience", "segments")
 """Only when they are asked for."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from subscribers.models import MailingList
 from tests.bench import (
+    asking,
     audience,
     clicks,
     growing,
@@ -28,14 +29,23 @@ if TYPE_CHECKING:
     from tests.bench.__main__ import Sizes
 
 
+_AUDIENCE = frozenset({"audience", "segments"})
+"""Stages before a made-up audience."""
+
+
 def run(sizes: Sizes, wanted: AbstractSet[str], folder: Path, path: Path) -> None:
     """Run the wanted stages; print the table and write it to `path`."""
     table, found = Table(), machine.describe()
     with Processes() as processes:
-        if "audience" in wanted:
+        if wanted & _AUDIENCE:
             say("Making an audience up …")
-            audience.measure(table, sizes.people, sizes.people * 10)
-        if wanted > {"audience"} or "audience" not in wanted:
+            audience.make(table, sizes.people, sizes.people * 10)
+        if "audience" in wanted:
+            audience.measure(table)
+        if "segments" in wanted:
+            say("Counting segments …")
+            asking.measure(table)
+        if wanted - _AUDIENCE:
             _main_job(processes, table, sizes, wanted, folder)
     table.show(found)
     table.write(path)
