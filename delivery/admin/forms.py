@@ -27,6 +27,9 @@ class _Lists(forms.ModelMultipleChoiceField):
         return f"{obj} ({number(standing.subscribed)})" if standing else str(obj)
 
 
+_SPARING = {"cap_mails": 0, "cap_days": 7, "holdout_percent": 0}
+
+
 class AudienceForm(forms.ModelForm):
     lists = _Lists(MailingList.objects.all(), required=False)
     excluded_lists = _Lists(MailingList.objects.all(), required=False)
@@ -52,9 +55,19 @@ class AudienceForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for name in _SPARING:
+            self.fields[name].required = False
         known = counting.standings(list(MailingList.objects.values_list("pk", flat=True)))
         for name in ("lists", "excluded_lists"):
             self.fields[name].standings = known  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        """Take a number that was emptied for its usual one; what is not asked for stays."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        for name, usual in _SPARING.items():
+            if data.get(name) is None and name not in self.errors:
+                data[name] = usual if name in self.data else getattr(self.instance, name)
+        return data
 
     def choice(self) -> targeting.Choice:
         """Return what is ticked, saved or not; call `is_valid` before."""
