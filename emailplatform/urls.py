@@ -46,7 +46,7 @@ send_api = delivery_api.SendViewSet.as_view
 PERSON = subscribers_api.SubscriberViewSet.lookup_value_regex
 v1 = [
     re_path(r"^subscribers/check/?$", subscribers_api.CheckAddressView.as_view()),
-    re_path(r"^subscribers/export/?$", subscribers_api.ExportView.as_view()),
+    re_path(r"^subscribers/export/?$", subscribers_api.ExportView.as_view(), name="people-export"),
     re_path(r"^lists/(?P<pk>[0-9]{1,18})/members/?$", subscribers_api.MembersView.as_view()),
     re_path(r"^subscribers/stats/?$", subscribers_api.AudienceStatsView.as_view()),
     re_path(r"^subscribers/bulk-import/?$", subscribers_api.BulkImportView.as_view()),

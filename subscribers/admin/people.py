@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin
@@ -64,6 +65,8 @@ _SHORT = {
 _FACTS = ["first_name", "last_name", "language", "time_zone", "country", "tags", "attributes"]
 _CONSENT_TONES = dict.fromkeys(["left", "left_all", "suppressed"], "warn") | {"asked": "info"}
 MOST_CONSENTS = 100
+_EXPORTED = {"list": "list", "segment": "segment", "mailbox__exact": "mailbox", "q": "q"}
+"""Filter of the page → of the file, where both mean the same."""
 TIMELINE = "admin:webhooks_event_of_person"
 """The fragment with a person's mails and events; the app that has it registers this name."""
 
@@ -150,6 +153,9 @@ class PeopleAdmin(PageAdmin):
 
     def list_buttons(self, request: HttpRequest) -> list[Button]:
         buttons = super().list_buttons(request)
+        url = _export_url(request)
+        if url and request.user.has_perm("subscribers.export_subscriber"):
+            buttons = [*buttons, Button("Export CSV", url, "download")]
         if request.user.has_perm("subscribers.add_import"):
             quiet = [button._replace(look="") for button in buttons]
             url = reverse("admin:subscribers_import_add")
@@ -356,3 +362,15 @@ def _timeline_url(person: Subscriber) -> str:
 
 def _list_of(key: str) -> MailingList | None:
     return MailingList.objects.filter(pk=int(key)).first() if key.isdecimal() else None
+
+
+def _export_url(request: HttpRequest) -> str:
+    """Return where the people on show are a file; "" if they are narrowed by what no file knows.
+
+    It is the API's: the same right, and it is noted who took them out.
+    """
+    asked = {name: value for name, value in request.GET.items() if value}
+    if set(asked) - _EXPORTED.keys() or "-" in asked.get("list", ""):
+        return ""
+    query = urlencode({_EXPORTED[name]: value for name, value in asked.items()})
+    return f"{reverse('v1:people-export')}?{query}"

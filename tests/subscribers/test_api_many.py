@@ -278,6 +278,22 @@ def test_taking_people_out_takes_a_right_of_its_own() -> None:
     assert client.get("/api/v1/subscribers/export").status_code == 200
 
 
+def test_the_page_of_people_offers_the_file_of_whom_it_shows(admin_client: Client) -> None:
+    news = make.mailing_list()
+    make.subscriber("ann@gmail.com", [news])
+    make.subscriber("bo@gmail.com")
+    page = "/admin/subscribers/subscriber/"
+
+    shown = admin_client.get(page, {"list": str(news.pk), "q": "a"}).content.decode()
+    unknown = admin_client.get(page, {"language": "de"}).content.decode()
+
+    address = f"/api/v1/subscribers/export?list={news.pk}&amp;q=a"
+    assert address in shown
+    assert "subscribers/export" not in unknown
+    file = admin_client.get(address.replace("&amp;", "&"))
+    assert b"".join(file.streaming_content).decode().count("@") == 1  # type: ignore[attr-defined]
+
+
 # --- Rights and strangers ----------------------------------------------------------------
 
 
