@@ -139,7 +139,10 @@ def _churn() -> str:
 
 BRING_UP = f"""
 WITH given AS MATERIALIZED (
-    SELECT e.subscriber_id, e.stage AS old_stage, e.score AS old_score,
+    SELECT e.subscriber_id, e.stage AS old_stage,
+        -- Who is scored for the first time comes from nowhere.
+        CASE WHEN e.scored_at IS NULL THEN staged.stage ELSE e.stage END AS came_from,
+        e.score AS old_score,
         {score("e.heat * " + decay("e.heat_at"))} AS score, staged.stage,
         {_churn()} AS churn, e.churn AS old_churn,
         e.score_noted, e.best_hour AS old_hour,
@@ -169,7 +172,7 @@ WITH given AS MATERIALIZED (
     SELECT subscriber_id, %(day)s, score, stage FROM moved WHERE noted ORDER BY subscriber_id
     ON CONFLICT (subscriber_id, day) DO UPDATE SET score = EXCLUDED.score, stage = EXCLUDED.stage
 )
-SELECT g.old_stage, g.stage, count(*), count(m.subscriber_id)
+SELECT g.came_from, g.stage, count(*), count(m.subscriber_id)
 FROM given g LEFT JOIN moved m USING (subscriber_id) GROUP BY 1, 2
 """  # noqa: S608 (numbers of our own)
 """Everybody's score, stage, churn and best hour as of now, in a range of ids.

@@ -75,6 +75,7 @@ def test_nothing_is_written_where_nothing_reads_differently() -> None:
     person()
     first = scoring.score_people(NOW)
     assert (first.people, first.changed) == (2, 2)
+    assert first.moves == [], "who is scored for the first time came from no stage"
 
     again = scoring.score_people(NOW + timedelta(minutes=1))
 
