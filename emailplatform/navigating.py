@@ -116,6 +116,7 @@ def groups() -> list[Group]:
                 Entry("Team", "badge", "auth.user"),
                 Entry("Roles", "admin_panel_settings", "auth.group"),
                 Entry("People’s fields", "label", "subscribers.attribute"),
+                Entry("Retention", "auto_delete", "subscribers.retentionrun"),
                 Entry("Schedules", "schedule", "django_celery_beat.periodictask"),
             ],
             is_folded=True,

@@ -66,6 +66,7 @@ OPERATOR = {
     "subscribers.import": _EDIT,
     "subscribers.checkrun": _EDIT,
     "subscribers.suppression": ("view", "add", "delete"),
+    "subscribers.retentionrun": ("view",),
     "campaigns.campaign": ("view", "change"),
     "delivery.provideraccount": ALL,
     "delivery.routingrule": ALL,

@@ -20,6 +20,7 @@ from emailplatform.audience_settings import *  # noqa: F403
 from emailplatform.enum_names import ENUM_NAMES
 from emailplatform.logs import LOGGING as LOGGING
 from emailplatform.menu import UNFOLD as UNFOLD
+from emailplatform.periods import *  # noqa: F403 (settings of their own)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
@@ -282,9 +283,6 @@ CONSENT_IP = env.choice("CONSENT_IP", "full", "network", "none")
 """What the record of consent keeps of an IP address."""
 CONSENT_DETAILS_DAYS = env.whole("CONSENT_DETAILS_DAYS", 1095)
 """After so many days the record forgets ip and user agent; 0: never."""
-SOFT_BOUNCES_TO_REST = env.whole("SOFT_BOUNCES_TO_REST", 5)
-"""So many soft bounces in a row, and an address gets no marketing mail for a time."""
-SOFT_BOUNCE_REST_DAYS = env.whole("SOFT_BOUNCE_REST_DAYS", 14)
 SIGNUPS_PER_HOUR = env.whole("SIGNUPS_PER_HOUR", 10)
 """From one IP address; a network may do three times as many. 0: no limit."""
 CONFIRM_FROM = env.text("CONFIRM_FROM", ALERT_FROM or ("signup@example.com" if LOCAL else ""))

@@ -139,6 +139,7 @@ PART = erasing.Part(
         "subscribers.Suppression": "a keyed hash and words that never hold an address: it stays",
         "subscribers.Attribute": "names of fields",
         "subscribers.MailingList": "the team’s lists",
+        "subscribers.RetentionRun": "numbers",
         "subscribers.CheckRun": "numbers",
         "subscribers.ScoreRun": "numbers",
         "subscribers.HygieneRule": "the team’s rules",

@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from subscribers import confirming, importing, rechecking, scoring, undoing, verifying
+from subscribers import confirming, importing, rechecking, retaining, scoring, undoing, verifying
 from subscribers.models import CheckRun, ConsentRecord, Import
 
 SLICE_S = 20.0
@@ -40,6 +40,12 @@ def seal_consent() -> None:
         oldest = now - timedelta(days=settings.CONSENT_DETAILS_DAYS)
         ConsentRecord.objects.forget_details(now, before=oldest)
     confirming.lapse(now)
+
+
+@shared_task(expires=3600)
+def apply_retention() -> None:
+    """Every night: end what is kept too long, in small pieces, for ten minutes at most."""
+    retaining.run(timezone.now(), 600)
 
 
 @shared_task(expires=10)

@@ -296,8 +296,11 @@ WITH told AS (
 )
 SELECT m.campaign_id, count(*), (array_agg(m.id ORDER BY m.id))[:5]
 FROM delivery_message m LEFT JOIN told t ON t.message_id = m.id
-WHERE ({_KEPT}, m.bounce_class::text)
+WHERE m.created_at >= %(since)s AND ({_KEPT}, m.bounce_class::text)
     IS DISTINCT FROM ({_RIGHT}, COALESCE(({_RANKS})[t.rank], ''))
 GROUP BY 1 ORDER BY 1
 """  # noqa: S608 (names of our own)
-"""Messages whose times are not what their events say: one reading of both tables."""
+"""Messages whose times are not what their events say: one reading of both tables.
+
+Not of those whose events may have been ended by age.
+"""

@@ -7,6 +7,7 @@ from subscribers.admin import (  # noqa: F401
     imports,
     lists,
     people,
+    retention,
     segments,
     signups,
     suppressions,

@@ -11,6 +11,7 @@ from subscribers.models.hygiene import HygieneAct, HygieneRule, HygieneRun
 from subscribers.models.imports import Import, RefusedRow, SeenAddress
 from subscribers.models.lists import HeldSubscription, MailingList, Segment, Subscription
 from subscribers.models.people import Attribute, Subscriber
+from subscribers.models.retention import RetentionRun
 from subscribers.models.suppressions import Suppression
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Import",
     "MailingList",
     "RefusedRow",
+    "RetentionRun",
     "ScoreDay",
     "ScoreRun",
     "SeenAddress",

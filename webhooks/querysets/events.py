@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connection, models
 
 from delivery.counting import Delta
+from subscribers.models import RetentionRun
 from webhooks import event_statements as statements
 from webhooks import feeling_statements, weighing_statements
 
@@ -282,6 +283,8 @@ class EventQuerySet(models.QuerySet["Event"]):
 
     def drifted(self) -> list[Drifted]:
         """Return whose times are not what all stored events say, by campaign; change nothing."""
+        aged = RetentionRun.objects.filter(kind="events").values_list("begun_until", flat=True)
+        since = aged.first() or datetime.min.replace(tzinfo=UTC)
         with connection.cursor() as cursor:
-            cursor.execute(statements.DRIFTED)
+            cursor.execute(statements.DRIFTED, {"since": since})
             return [Drifted(*row) for row in cursor.fetchall()]
