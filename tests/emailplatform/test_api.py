@@ -112,7 +112,7 @@ REFUSALS = [
     ("get", "lists/99999999999999999999999/", None, 404, "not_found"),
     ("get", "lists/abc/", None, 404, "not_found"),
     ("get", "campaigns/99999999999999999999999/stats/", None, 404, "not_found"),
-    ("delete", "lists/1/", None, 405, "method_not_allowed"),
+    ("delete", "forms/1/", None, 405, "method_not_allowed"),
     ("post", "lists/", "{", 400, "parse_error"),
     ("post", "lists/", "[" * 100_000, 400, "parse_error"),
     ("post", "lists/", '{"name": NaN}', 400, "parse_error"),
