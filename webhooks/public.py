@@ -11,9 +11,7 @@ import re
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.crypto import get_random_string
 from django.utils.encoding import iri_to_uri
 from django.views.decorators.http import require_safe
 
@@ -23,6 +21,8 @@ from campaigns.rendering import TemplateProblem
 from delivery import viewing
 from emailplatform import secrets
 from emailplatform.limiting import client_address, seconds_to_wait
+from subscribers.drawing import draw
+from subscribers.speaking import language_of
 from webhooks import clicking
 from webhooks.clicking import Look, Mail
 
@@ -78,8 +78,9 @@ def _lead(request: HttpRequest, mail: Mail, token: str, number: int, sealed: str
     try:
         target = clicking.target_of(mail, token, number, sealed)
     except (OperationalError, InterfaceError):
-        headers = {"Retry-After": str(COME_AGAIN_S)}
-        return _page(request, "busy", status=503, headers=headers)
+        busy = _page(request, "busy", status=503)
+        busy["Retry-After"] = str(COME_AGAIN_S)
+        return busy
     if target is None and number != TRAP:
         return _unknown(request)
     clicking.note_click(mail, token, _look(request), number, target if target and sealed else "")
@@ -128,16 +129,5 @@ def view(request: HttpRequest, token: str) -> HttpResponse:
     return HttpResponse(mail.text, content_type="text/plain; charset=utf-8", headers=headers)
 
 
-def _page(
-    request: HttpRequest, state: str, *, status: int = 200, headers: dict[str, str] | None = None
-) -> HttpResponse:
-    nonce = get_random_string(22)
-    policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; frame-ancestors 'none'"
-    )
-    page = render_to_string("public/link.html", {"state": state, "nonce": nonce})
-    return HttpResponse(
-        page,
-        status=status,
-        headers={**_SECRETIVE, "Content-Security-Policy": policy, **(headers or {})},
-    )
+def _page(request: HttpRequest, state: str, *, status: int = 200) -> HttpResponse:
+    return draw(request, "link.html", language_of(request), status=status, state=state)

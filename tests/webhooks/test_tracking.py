@@ -560,3 +560,26 @@ def test_the_report_of_an_anonymous_campaign_shows_times(browser, admin_client):
 
     assert "Opened 1 times" in page.content.decode()
     assert "https://shop.example/?a=1&amp;b=2#c" in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "accepted", "language", "words"),
+    [
+        ("", "", "en", "This link does not work"),
+        ("", "sv, ja;q=0.8", "ja", "このリンクは使えません"),
+        ("?lang=de", "ja", "de", "Dieser Link funktioniert nicht"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/c/nobody/1", "/v/nobody/"])
+def test_a_dead_link_is_explained_in_the_reader_s_language(
+    browser, path, query, accepted, language, words
+):
+    answer = browser.get(path + query, headers={"Accept-Language": accepted})
+
+    page = answer.content.decode()
+    assert (answer.status_code, answer["Content-Language"]) == (404, language)
+    assert words in page
+    assert f'<html lang="{language}"' in page
+    assert f'href="{path}?lang=fr"' in page
+    assert "nonce-" in answer["Content-Security-Policy"]
+    assert (answer["Cache-Control"], answer["Referrer-Policy"]) == ("no-store", "no-referrer")
