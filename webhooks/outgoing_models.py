@@ -201,7 +201,7 @@ class Horizon(models.Model):
 
     settled = models.BigIntegerField(default=0)
     seen = models.BigIntegerField(default=0)
-    xid = models.BigIntegerField(default=0)
+    writers = ArrayField(models.TextField(), default=list, db_default=[])
 
     objects = HorizonQuerySet.as_manager()
 

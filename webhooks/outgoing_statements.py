@@ -4,27 +4,31 @@ from __future__ import annotations
 
 LAST_EVENT = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM webhooks_event_id_seq"
 
-_XMIN = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-_XMAX = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-_SEEN = f"({_XMIN} >= h.xid)"
-_RENEW = f"({_XMIN} >= h.xid OR {_XMAX} < h.xid)"
-
-SETTLE = f"""
-INSERT INTO webhooks_horizon AS h (id, settled, seen, xid)
-SELECT 1, 0, %s, {_XMAX} WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL
+SETTLE = """
+WITH at_work AS (
+    SELECT coalesce(array_agg(virtualtransaction), '{}') AS writers
+    FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND relation = 'webhooks_event'::regclass
+        AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+)
+INSERT INTO webhooks_horizon AS h (id, settled, seen, writers)
+SELECT 1, 0, %s, writers FROM at_work
 ON CONFLICT (id) DO UPDATE SET
-    settled = CASE WHEN {_SEEN} THEN GREATEST(h.settled, h.seen) ELSE h.settled END,
-    seen = CASE WHEN {_RENEW} THEN excluded.seen ELSE h.seen END,
-    xid = CASE WHEN {_RENEW} THEN excluded.xid ELSE h.xid END
+    settled = GREATEST(h.settled, h.seen), seen = excluded.seen, writers = excluded.writers
+WHERE NOT h.writers && (SELECT writers FROM at_work)
 RETURNING settled, seen
 """
 """Numbers of events are given out before their transactions commit, so a higher one may be seen
-first. `seen` was the highest number given out when `xid` was the next transaction: once no
-transaction before `xid` runs, everything up to `seen` is committed or will never be.
+first. `seen` was the highest number given out before `writers` were all those at work on the table:
+once none of them is any more, everything up to `seen` is committed or will never be.
 
-Whoever adds events has a transaction id before it draws a number, since it has locked or copied
-rows. A database restored into another server starts with low ids: then the pair is drawn anew.
+A transaction locks the table before it draws a number, and lets go of it after it is seen to have
+ended. Other tables and databases of the server hold nothing back.
 """
+
+SETTLED = "SELECT settled, seen FROM webhooks_horizon WHERE id = 1"
 
 _WANTED = """
     e.standing = ''

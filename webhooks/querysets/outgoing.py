@@ -58,7 +58,7 @@ class HorizonQuerySet(models.QuerySet["Horizon"]):
     def settled(self) -> int:
         """Return the number up to which no event will come up any more.
 
-        It stays behind while a transaction that writes is open. Not to be called in one.
+        It stays behind while a transaction that adds events is open. Not to be called in one.
         """
         with connection.cursor() as cursor:
             settled = 0
@@ -66,7 +66,11 @@ class HorizonQuerySet(models.QuerySet["Horizon"]):
                 cursor.execute(statements.LAST_EVENT)
                 [last] = cursor.fetchone() or (0,)
                 cursor.execute(statements.SETTLE, [last])
-                settled, seen = cursor.fetchone() or (0, 0)
+                row = cursor.fetchone()
+                if row is None:  # somebody of then is still at work
+                    cursor.execute(statements.SETTLED)
+                    row = cursor.fetchone()
+                settled, seen = row
                 if settled == seen == last:
                     break
         return int(settled)
