@@ -179,6 +179,8 @@ def import_people(page: Page, folder: Path) -> None:
     page.set_input_files("[name=file]", file)
     page.fill("[name=new_list]", "Newsletter")
     page.get_by_role("button", name="See what will happen").click()
+    page.wait_for_url("**/change/")
+    page.get_by_role("button", name="See what will happen").click()
     page.locator("form[action$='/start/'] button").click()
     expect(page.get_by_text("newly on Newsletter")).to_be_visible()
     expect(page.locator("body")).to_contain_text("Make a segment")
