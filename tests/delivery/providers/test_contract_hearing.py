@@ -12,6 +12,7 @@ from delivery.providers.base import Event, Forged, TooOld, Unparsable, WebhookRe
 from delivery.sandbox import signing
 from tests.delivery.providers import posts
 from tests.delivery.providers.posts import ESPS, MODULES, NOW, Sample
+from webhooks.classifying import judge_alone
 
 SAMPLES = posts.samples()
 FIRST = {
@@ -28,8 +29,12 @@ def first(provider: str) -> Sample:
 
 
 def plain(event: Event, names: Any) -> dict[str, Any]:
-    """Return the named fields as JSON has them."""
-    values = {name: getattr(event, name) for name in names}
+    """Return the named fields as JSON has them; whose a look was as we judge it by itself."""
+    judged = judge_alone(
+        event.type, event.user_agent or "", event.ip or "", event.is_machine, event.reason
+    )
+    known = {"is_machine": judged.is_machine}
+    values = {name: known[name] if name in known else getattr(event, name) for name in names}
     return {n: v.isoformat() if n == "occurred_at" else v for n, v in values.items()}
 
 
