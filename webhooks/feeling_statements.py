@@ -110,7 +110,8 @@ summed AS (
         SELECT t.*, CASE WHEN t.what IN ('opened', 'clicked')
             THEN subscribers_hour_in(t.at, p.time_zone) END AS hour
         FROM took t LEFT JOIN subscribers_subscriber p
-            ON p.id = t.subscriber_id AND t.what IN ('opened', 'clicked')
+            -- No look at people whose hour nobody asks for.
+            ON p.id = CASE WHEN t.what IN ('opened', 'clicked') THEN t.subscriber_id END
     ) AS took
     GROUP BY 1
 )
@@ -120,9 +121,10 @@ GREET = f"""
 WITH {_TOOK}
 INSERT INTO subscribers_engagement (subscriber_id, heat_at)
 SELECT t.subscriber_id, %(now)s FROM (
-    SELECT DISTINCT subscriber_id FROM took t WHERE NOT EXISTS (
-        SELECT 1 FROM subscribers_engagement e WHERE e.subscriber_id = t.subscriber_id)
+    SELECT DISTINCT subscriber_id FROM took OFFSET 0
 ) AS t JOIN subscribers_subscriber p ON p.id = t.subscriber_id
+WHERE NOT EXISTS (
+    SELECT 1 FROM subscribers_engagement e WHERE e.subscriber_id = t.subscriber_id)
 ORDER BY 1
 ON CONFLICT DO NOTHING
 """  # noqa: S608 (names of our own)
