@@ -261,7 +261,8 @@ def test_messages_are_narrowed_to_what_became_of_them(admin_client):
     campaign = make.launched([], name="News")
     now = timezone.now()
     kinds: dict[str, dict[str, Any]] = {
-        "opened": {"opened_at": now},
+        "opened": {"opened_at": now, "person_opened_at": now},
+        "unsure_opened": {"opened_at": now},
         "bounced": {"bounced_at": now, "bounce_class": "hard"},
         "soft": {"bounced_at": now, "bounce_class": "soft"},
     }
@@ -269,7 +270,7 @@ def test_messages_are_narrowed_to_what_became_of_them(admin_client):
         make.message(campaign, make.subscriber(f"{name}@example.com"), status="sent", **became)
     make.message(make.launched([]), make.subscriber("other@example.com"), opened_at=now)
 
-    for name in ("opened", "bounced", "soft"):
+    for name in kinds:
         url = f"/admin/delivery/message/?campaign={campaign.pk}&outcome={name}"
         rows = admin_client.get(url).context["cl"].result_list
         assert [row.email for row in rows] == [f"{name}@example.com"]

@@ -33,8 +33,9 @@ def plain(event: Event, names: Any) -> dict[str, Any]:
     judged = judge_alone(
         event.type, event.user_agent or "", event.ip or "", event.is_machine, event.reason
     )
-    known = {"is_machine": judged.is_machine}
-    values = {name: known[name] if name in known else getattr(event, name) for name in names}
+    values: dict[str, Any] = {name: getattr(event, name) for name in names}
+    if "is_machine" in values:
+        values["is_machine"] = judged.is_machine
     return {n: v.isoformat() if n == "occurred_at" else v for n, v in values.items()}
 
 
