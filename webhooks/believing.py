@@ -3,7 +3,9 @@
 Anybody can write to a mailbox for bounces. Who knows a signature of ours that travels with a mail,
 in its return path or its link to unsubscribe, had the mail: then its message and its person are
 certain, whatever address a forwarder put into the report. Without one the message is the one whose
-Message-ID came back, and `webhooks.marks.HARMFUL` demands the address we mailed beside it.
+Message-ID came back, and `webhooks.marks.HARMFUL` demands the address we mailed beside it. Ids can
+be guessed, so that is believed only of mail that carries no signature: sent by SMTP, without a
+return path of ours.
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ def read_mail(headers: Mapping[str, str], body: bytes, received_at: datetime) ->
     """Return the events of a mail that came back. Raises Unparsable."""
     letter = returned.read(body, headers.get(ENVELOPE_HEADER, ""), received_at)
     token = proved(letter.claims)
+    if not token and not _may_lack_proof(letter.claims.message_id):
+        return [], ["Nothing proves it, and the mail it names has a way to be known by."]
     if not token:
         nameless = sum(not event.recipient for event in letter.events)
         known = [event for event in letter.events if event.recipient]
@@ -77,6 +81,17 @@ def proved(claims: returned.Claims) -> str:
         if numbers and numbers[0]:
             return f"m{numbers[0]:x}"
     return ""
+
+
+def _may_lack_proof(token: str) -> bool:
+    """Say whether mail like the one named comes back without a signature of ours."""
+    number = message_of(token)
+    rows = Message.objects.select_related("provider").only("provider__kind", "provider__config")
+    message = rows.filter(pk=number).first() if number else None
+    if message is None or message.provider is None:
+        return True  # It harms nobody: no such mail is ours.
+    account = message.provider
+    return account.kind == "smtp" and not account.config.get("return_path_domain")
 
 
 def _proved(event: Event, token: str, email: str, *, is_one: bool) -> Event:

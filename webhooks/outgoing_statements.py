@@ -17,12 +17,13 @@ INSERT INTO webhooks_horizon AS h (id, settled, seen, writers)
 SELECT 1, 0, %s, writers FROM at_work
 ON CONFLICT (id) DO UPDATE SET
     settled = GREATEST(h.settled, h.seen), seen = excluded.seen, writers = excluded.writers
-WHERE NOT h.writers && (SELECT writers FROM at_work)
+WHERE NOT h.writers && (SELECT writers FROM at_work) AND h.seen <= excluded.seen
 RETURNING settled, seen
 """
 """Numbers of events are given out before their transactions commit, so a higher one may be seen
 first. `seen` was the highest number given out before `writers` were all those at work on the table:
-once none of them is any more, everything up to `seen` is committed or will never be.
+once none of them is any more, everything up to `seen` is committed or will never be. A caller
+who looked before the one that wrote `seen` knows nothing of writers since, and changes nothing.
 
 A transaction locks the table before it draws a number, and lets go of it after it is seen to have
 ended. Other tables and databases of the server hold nothing back.

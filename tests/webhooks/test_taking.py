@@ -108,6 +108,25 @@ def test_a_guessed_message_id_harms_nobody(monkeypatch, account):
     assert not Suppression.objects.exists()
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"kind": "smtp", "config": {"host": "127.0.0.1", "return_path_domain": "b.example.com"}},
+        {"kind": "mailgun"},
+    ],
+)
+def test_who_guesses_an_id_and_its_address_fakes_no_bounce_of_mail_that_proves_itself(
+    monkeypatch, account, facts
+):
+    message = mailed(make.account("Other", **facts))
+
+    pipe(monkeypatch, letter("dsn/postfix", message.email, at=message.token))
+
+    message.refresh_from_db()
+    assert (message.bounced_at, reason_of(message)) == (None, "")
+    assert RawRequest.objects.get().status == "unparsable"
+
+
 @pytest.mark.parametrize("where", ["recipient", "header"])
 def test_our_return_path_proves_whose_bounce_it_is_whatever_the_report_says(
     monkeypatch, account, where
