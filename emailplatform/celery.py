@@ -38,6 +38,11 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     "Look for late mail and what else is wrong": ("delivery.tasks.watch", timedelta(seconds=15)),
     "Tell operators what is wrong": ("delivery.tasks.tell_operators", timedelta(seconds=10)),
     "Apply events from providers": ("webhooks.tasks.apply_events", timedelta(seconds=2)),
+    "Count opens and clicks of our own": (
+        "webhooks.tasks.credit_sightings",
+        timedelta(seconds=2),
+    ),
+    "Tell refusals in SMTP sessions": ("webhooks.tasks.notice_refusals", timedelta(seconds=2)),
     "Post events to endpoints": ("webhooks.tasks.post_events", timedelta(seconds=2)),
     "Forget old posts to endpoints": ("webhooks.tasks.forget_deliveries", timedelta(hours=1)),
     "Fetch bounces that come as mail": ("webhooks.tasks.poll_bounces", timedelta(minutes=2)),

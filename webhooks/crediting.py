@@ -6,6 +6,7 @@ worker that dies has done nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -19,6 +20,8 @@ from webhooks.concluding import apply_events, arrival
 from webhooks.models import AnonymousCount, Sighting
 from webhooks.querysets import AnonymousEvent, AnonymousHit, Seen
 
+logger = logging.getLogger(__name__)
+
 BATCH = 2_000
 
 Urls = dict[tuple[int, int], str]
@@ -28,8 +31,10 @@ Urls = dict[tuple[int, int], str]
 def credit_sightings(now: datetime, limit: int = BATCH) -> int:
     """Turn up to `limit` sightings into events; return how many were looked at.
 
-    Zero also if somebody else holds rows that are needed: the next call tries again.
+    Zero also if somebody else holds rows that are needed: the next call tries again. What our code
+    fails with is put aside, found by halves, and holds up nothing else.
     """
+    seen: list[Seen] = []
     try:
         with transaction.atomic():
             seen = Sighting.objects.take(limit)
@@ -39,6 +44,12 @@ def credit_sightings(now: datetime, limit: int = BATCH) -> int:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
             return 0
         raise
+    except Exception:
+        if len(seen) > 1:
+            return credit_sightings(now, len(seen) // 2)
+        logger.exception("sighting_put_aside: %s", seen)
+        if not Sighting.objects.filter(pk__in=[each.id for each in seen]).update(is_aside=True):
+            raise
     return len(seen)
 
 

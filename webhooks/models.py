@@ -241,6 +241,8 @@ class Sighting(models.Model):
     """As the request itself tells: of a named message it is judged later, with what is around."""
     reason = models.CharField(max_length=50, db_default="")
     seen_at = models.DateTimeField(db_default=Now())
+    is_aside = models.BooleanField(default=False, db_default=False)
+    """Our code fails with it: the others go on without it."""
 
     objects = SightingQuerySet.as_manager()
 

@@ -12,7 +12,8 @@ WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL
 
 TAKE = """
 DELETE FROM webhooks_sighting WHERE id IN (
-    SELECT id FROM webhooks_sighting ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+    SELECT id FROM webhooks_sighting WHERE NOT is_aside
+    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 )
 RETURNING id, message_id, campaign_id, number, url, host(ip), user_agent, device, is_machine,
     reason, seen_at

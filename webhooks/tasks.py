@@ -28,13 +28,24 @@ BATCH = 4000
 
 @shared_task(expires=TICK_S)
 def apply_events() -> None:
-    """Every TICK_S (beat): apply what was seen and posted, until nothing is due or it is over."""
+    """Every TICK_S (beat): apply what was posted, until nothing is due or it is over."""
     stop_at = time.monotonic() + TICK_S
-    noticing.notice_refusals(BATCH, timezone.now())
-    while time.monotonic() < stop_at and crediting.credit_sightings(timezone.now()):
-        pass
     while time.monotonic() < stop_at and applying.apply_pending(BATCH, timezone.now()):
         pass
+
+
+@shared_task(expires=TICK_S)
+def credit_sightings() -> None:
+    """Every TICK_S (beat): apply the opens and clicks that we saw ourselves."""
+    stop_at = time.monotonic() + TICK_S
+    while time.monotonic() < stop_at and crediting.credit_sightings(timezone.now()):
+        pass
+
+
+@shared_task(expires=TICK_S)
+def notice_refusals() -> None:
+    """Every TICK_S (beat): tell what mail servers refused in the session as a bounce."""
+    noticing.notice_refusals(BATCH, timezone.now())
 
 
 @shared_task(expires=120)

@@ -116,6 +116,26 @@ def test_a_click_leads_on_and_marks_the_message_and_its_campaign(browser):
     assert not Sighting.objects.exists()
 
 
+def test_a_sighting_that_cannot_be_applied_holds_up_no_other(browser):
+    message = sent()
+    [pixel] = [link for link in links(html_of(message)) if link.endswith(".gif")]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'poison'; END $$;"
+            "CREATE TRIGGER refuse BEFORE INSERT ON webhooks_event FOR EACH ROW"
+            " WHEN (NEW.user_agent = 'poison') EXECUTE FUNCTION refuse()"
+        )
+
+    for agent in ("Firefox", "poison", "Thunderbird"):
+        browser.get(path_of(pixel), HTTP_USER_AGENT=agent)
+    while crediting.credit_sightings(timezone.now()):
+        pass
+
+    assert set(Event.objects.values_list("user_agent", flat=True)) == {"Firefox", "Thunderbird"}
+    assert Sighting.objects.get().is_aside
+
+
 def test_a_pixel_marks_an_open_and_is_never_cached(browser):
     message = sent()
     [pixel] = [link for link in links(html_of(message)) if link.endswith(".gif")]
