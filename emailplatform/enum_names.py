@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 ENUM_NAMES = {
+    "SuppressionReason": "subscribers.models.Suppression.Reason",
+    "SuppressionListReason": "subscribers.api.suppressions.LIST_REASONS",
     "PersonStatus": "subscribers.models.Subscriber.Status",
     "SubscriptionStatus": "subscribers.models.Subscription.Status",
     "AddressCheckStatus": "subscribers.models.CheckRun.Status",

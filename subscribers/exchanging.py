@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +31,8 @@ from subscribers.validating import InvalidAddress, clean_address
 
 CHUNK = 5_000
 """Rows per statement, each its own transaction: to read a file again goes on where it stopped."""
+MOST_BYTES = 20 * 1024 * 1024
+"""What is read while somebody waits for the page or the answer; the command reads any size."""
 SHOWN = 20
 """Refused rows that are told one by one."""
 COLUMNS = (
@@ -78,6 +80,8 @@ class Taken:
     known: int = 0
     """Suppressed before in the same way, or further up in the file."""
     refused: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Reason -> how many rows were understood so."""
     problems: list[str] = field(default_factory=list)
     """The first few refused rows, in words without their addresses."""
 
@@ -131,7 +135,8 @@ def _suppress(
 
 
 def _write(chunk: _Chunk, now: datetime, proof: Proof, taken: Taken) -> None:
-    for (reach, _), rows in chunk.items():
+    for (reach, reason), rows in chunk.items():
+        taken.reasons[reason] += len(rows)
         new = Suppression.objects.suppress_many(rows, now, proof, reach)
         taken.new += new
         taken.known += len(rows) - new

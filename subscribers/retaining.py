@@ -16,6 +16,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import models
 
 from emailplatform.models import AuditEntry
+from subscribers import holding
 from subscribers.models import Import, RefusedRow, RetentionRun, Suppression
 
 PIECE = 10_000
@@ -117,6 +118,13 @@ register(
         lambda: settings.KEEP_UPLOADS_DAYS,
         lambda before: _uploads(before).count(),
         _end_uploads,
+    ),
+    Kind(
+        "held_lists",
+        "Suppression lists nobody confirmed",
+        lambda: settings.KEEP_UPLOADS_DAYS,
+        lambda before: len(holding.forgotten(before)),
+        holding.end,
     ),
     Kind(
         "refused_rows",

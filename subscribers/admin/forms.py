@@ -13,7 +13,7 @@ from django.utils.functional import cached_property
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from emailplatform.errors import InvalidInput
-from subscribers import converting, enrolling, pasting
+from subscribers import converting, enrolling, exchanging, pasting
 from subscribers.flagging import Kind, Policy
 from subscribers.models import Attribute, MailingList, Subscriber, Suppression
 from subscribers.querysets import Reach
@@ -185,6 +185,43 @@ class SuppressForm(forms.Form):
         )
 
 
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise forms.ValidationError(
+            f"The file has {size >> 20:,} MB; at most {most >> 20:,} MB can be read at once. "
+            "Split it into smaller files."
+        )
+
+
+class SuppressListForm(SuppressForm):
+    """A file of addresses, or the one looked at before, and why where it does not say."""
+
+    reason = forms.ChoiceField(
+        choices=[
+            each
+            for each in Suppression.Reason.choices
+            if each[0] != Suppression.Reason.SOFT_BOUNCED
+        ],
+        widget=forms.RadioSelect,
+        initial=Suppression.Reason.BLOCKED,
+    )
+    note = None  # type: ignore[assignment]  # a list says itself where it comes from
+    file = forms.FileField(required=False, allow_empty_file=True)
+    held = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def clean_file(self) -> Any:
+        file = self.cleaned_data["file"]
+        if file:
+            _check_size(file.size, exchanging.MOST_BYTES)
+        return file
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if not self.errors and not data.get("file") and not data.get("held"):
+            self.add_error("file", "Choose a file.")
+        return data
+
+
 class UploadForm(forms.Form):
     """A file, or pasted rows, and the list the people go on."""
 
@@ -200,12 +237,8 @@ class UploadForm(forms.Form):
 
     def clean_file(self) -> Any:
         file = self.cleaned_data["file"]
-        if file and file.size > settings.MAX_UPLOAD_BYTES:
-            limit = settings.MAX_UPLOAD_BYTES >> 20
-            raise forms.ValidationError(
-                f"The file has {file.size >> 20:,} MB; at most {limit:,} MB can be read at once. "
-                "Split it into smaller files."
-            )
+        if file:
+            _check_size(file.size, settings.MAX_UPLOAD_BYTES)
         return file
 
     def clean_new_list(self) -> str:

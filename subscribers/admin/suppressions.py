@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -16,10 +16,12 @@ from django.utils.safestring import SafeString
 from emailplatform.admin import Button, Empty, PageAdmin, in_words
 from emailplatform.errors import DomainError
 from emailplatform.formats import ago, badge, exact
+from emailplatform.models import AuditEntry
 from emailplatform.secrets import address_key
-from subscribers import consenting, enrolling
-from subscribers.admin.forms import SuppressForm
+from subscribers import consenting, enrolling, exchanging, holding
+from subscribers.admin.forms import SuppressForm, SuppressListForm
 from subscribers.consents import BY_TEAM
+from subscribers.exchanging import Taken, Usual
 from subscribers.models import Subscriber, Suppression
 from subscribers.querysets import STOPPING
 
@@ -80,7 +82,19 @@ class SuppressionAdmin(PageAdmin):
         return False
 
     def own_urls(self) -> list[URLPattern]:
-        return [self.deed("<int:pk>/lift/", self.lift, "lift", "delete")]
+        return [
+            self.deed("<int:pk>/lift/", self.lift, "lift", "delete"),
+            self.page("import/", self.import_list, "import", "add"),
+        ]
+
+    def list_buttons(self, request: HttpRequest) -> list[Button]:
+        buttons = super().list_buttons(request)
+        if self.has_add_permission(request):
+            buttons = [Button("Import list", self.url("import"), "upload_file"), *buttons]
+        if request.user.has_perm("subscribers.export_subscriber"):
+            url = reverse("v1:suppression-export")  # the API's: the same right and record
+            buttons = [Button("Export", url, "download"), *buttons]
+        return buttons
 
     def show(self, request: HttpRequest, suppression: Suppression) -> HttpResponse:
         person = Subscriber.objects.filter(address_key=suppression.address_key).first()
@@ -135,6 +149,60 @@ class SuppressionAdmin(PageAdmin):
         said = "is suppressed" if is_new else "was suppressed already"
         self.message_user(request, f"{data['email']} {said}.")
         return True
+
+    def import_list(self, request: HttpRequest) -> HttpResponse:
+        """Take a file, show what it would do, then do it."""
+        form = SuppressListForm(request.POST or None, request.FILES or None)
+        answer = None
+        if request.method == "POST" and form.is_valid():
+            answer = self._read(request, form)
+        template = "admin/subscribers/suppress_list.html"
+        return answer or self.render(
+            request, template, "Import a suppression list", form=form, most=exchanging.MOST_BYTES
+        )
+
+    def _read(self, request: HttpRequest, form: SuppressListForm) -> HttpResponse | None:
+        """Rehearse a new file and hold it; read for good the one that was looked at."""
+        data, me, now = form.cleaned_data, cast("int", request.user.pk), timezone.now()
+        usual = Usual(data["reason"], form.reach_at(now))
+        is_look = bool(data["file"])
+        try:
+            held = holding.hold(data["file"], me) if is_look else data["held"]
+            with holding.held(held, me) as (content, name):
+                taken = exchanging.read(
+                    content, name, now, usual, is_rehearsal=is_look, proof=BY_TEAM
+                )
+        except DomainError as error:
+            in_words(form, error)
+            return None
+        if is_look:
+            return self._look_before(request, form, held, name, taken)
+        holding.let_go(held, me)
+        AuditEntry.objects.create(user_id=me, action="suppression.import", object_id=0)
+        self.message_user(
+            request,
+            f"{name}: {taken.new:,} new, {taken.known:,} were suppressed already, "
+            f"{taken.refused:,} refused.",
+        )
+        return redirect(self.url("changelist"))
+
+    def _look_before(
+        self, request: HttpRequest, form: SuppressListForm, held: str, name: str, taken: Taken
+    ) -> HttpResponse:
+        chosen = {each: form.cleaned_data[each] or "" for each in ("reason", "reach", "days")}
+        reasons = [
+            (Suppression.Reason(reason).label, rows) for reason, rows in taken.reasons.most_common()
+        ]
+        return self.render(
+            request,
+            "admin/subscribers/suppress_list_check.html",
+            "This is what will happen",
+            name=name,
+            taken=taken,
+            reasons=reasons,
+            chosen={**chosen, "held": held},
+            reach=dict(form.fields["reach"].choices)[chosen["reach"]],  # type: ignore[attr-defined]
+        )
 
 
 def _stopped_by(suppression: Suppression) -> str:
