@@ -130,7 +130,7 @@ def test_the_page_of_a_person_needs_few_queries_however_many_lists(admin_client)
     with CaptureQueriesContext(connection) as queries:
         admin_client.get(f"{PEOPLE}{person.pk}/change/")
 
-    assert len(queries) <= 14
+    assert len(queries) <= 15
 
 
 def test_unsubscribing_ends_everything(admin_client):

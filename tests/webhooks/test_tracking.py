@@ -20,6 +20,7 @@ from emailplatform import secrets
 from emailplatform.limiting import Ceiling
 from emailplatform.models import AuditEntry
 from tests import make
+from tests.pages import use_own_cache
 from tests.webhooks.esp import esp, sendgrid_event
 from webhooks import clicking, crediting
 from webhooks.applying import apply_pending
@@ -592,8 +593,9 @@ def test_the_report_of_an_anonymous_campaign_shows_times(browser, admin_client):
 )
 @pytest.mark.parametrize("path", ["/c/nobody/1", "/v/nobody/"])
 def test_a_dead_link_is_explained_in_the_reader_s_language(
-    browser, path, query, accepted, language, words
+    browser, settings, path, query, accepted, language, words
 ):
+    use_own_cache(settings)
     answer = browser.get(path + query, headers={"Accept-Language": accepted})
 
     page = answer.content.decode()
