@@ -15,6 +15,8 @@ from delivery.models import (
     CircuitChange,
     Handoff,
     LaneState,
+    ListComparison,
+    ListedAddress,
     Mail,
     Message,
     Notice,
@@ -34,6 +36,7 @@ _SAID: dict[Any, list[str]] = {
     CircuitChange: ["reason"],
     SenderRefusal: ["error"],
     LaneState: ["reason"],
+    ListComparison: ["cursor", "error"],
     Submission: ["answer"],
 }
 """Tables about other things, in whose words an address may stand."""
@@ -69,6 +72,7 @@ def tell(who: Who) -> Told:
         "copies of mails to others": [
             {"message": pk, "content": "It was written to somebody else."} for pk in copies
         ],
+        "lists of providers": rows_of(ListedAddress.objects.filter(address_key=who.key), _QUIET),
         "tries that failed": rows_of(Attempt.objects.filter(message__in=messages)),
         "refusals of mail servers": rows_of(Refusal.objects.filter(message_id__in=messages)),
     }
@@ -89,6 +93,7 @@ def erase(who: Who, now: datetime) -> dict[str, int]:
     Attachment.objects.filter(mail__in=messages).delete()
     words = _scrub_words(who, messages, handoffs)
     return {
+        "lists of providers": ListedAddress.objects.filter(address_key=who.key).delete()[0],
         "mails sent by API": Mail.objects.forget(messages),
         "copies of mails to others": scrubbing.scrub(Mail, who.email, ["copies", "refused_copies"]),
         "words of providers and alerts": words,
@@ -112,6 +117,7 @@ PART = erasing.Part(
     erase=erase,
     holding=[
         "delivery.Message",
+        "delivery.ListedAddress",
         "delivery.Mail",
         "delivery.Attachment",
         "delivery.Attempt",

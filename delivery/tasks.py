@@ -7,7 +7,17 @@ from django.conf import settings
 from django.utils import timezone
 
 from campaigns import launching
-from delivery import accepting, confirming, expanding, reputing, ruling, sending, telling, watching
+from delivery import (
+    accepting,
+    confirming,
+    expanding,
+    reputing,
+    ruling,
+    sending,
+    syncing,
+    telling,
+    watching,
+)
 from delivery.models import Handoff, Message, Stream, Worker
 
 TICK_S = settings.TICK_S
@@ -93,3 +103,9 @@ def rate_accounts() -> None:
 def watch() -> None:
     """Look for late mail and everything else that operators should know of."""
     watching.watch(timezone.now())
+
+
+@shared_task(expires=3600)
+def sync_suppressions() -> None:
+    """Every day: compare our suppressions with the providers' lists, and level them."""
+    syncing.sync_all()

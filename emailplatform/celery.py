@@ -55,6 +55,10 @@ SCHEDULE: dict[str, tuple[str, timedelta]] = {
     "Compute the reputation of providers": ("delivery.tasks.rate_accounts", timedelta(minutes=5)),
     "Seal the record of consent": ("subscribers.tasks.seal_consent", timedelta(hours=1)),
     "End what is kept too long": ("subscribers.tasks.apply_retention", timedelta(days=1)),
+    "Compare suppressions with the providers’ lists": (
+        "delivery.tasks.sync_suppressions",
+        timedelta(days=1),
+    ),
     "Carry on imports": ("subscribers.tasks.run_imports", timedelta(seconds=5)),
     "Score everybody, once a night": ("subscribers.tasks.score_people", timedelta(minutes=10)),
     "Count mail nobody reports on": ("webhooks.tasks.count_quiet_mail", timedelta(hours=1)),

@@ -151,6 +151,13 @@ def planted() -> dict[str, Any]:  # noqa: PLR0915 (a row of each table)
         mail.SenderRefusal.objects.create(
             provider=account, domain="x.example", until=now, error=CANARY
         ),
+        mail.ListComparison.objects.create(
+            provider=account, started_at=now, cursor=f"?page=next&address={URL}", error=CANARY
+        ),
+        mail.ListedAddress.objects.create(
+            provider=account, place="bounces", address_key=person.address_key, reason="bounced",
+            seen_at=now,
+        ),
         mail.LaneState.objects.create(
             account=account, mailbox="gmail", base=1, rate=1, reason=CANARY,
             since=now, changed_at=now,

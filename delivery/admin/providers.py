@@ -17,7 +17,7 @@ from delivery import breaking, monitoring, overseeing
 from delivery.admin.curves import curves
 from delivery.admin.forms import ProbeForm
 from delivery.admin.provider_forms import form_for
-from delivery.models import ProviderAccount
+from delivery.models import ListComparison, ProviderAccount
 from delivery.providers import registry
 from delivery.providers.base import ProviderError
 from delivery.providers.probing import probe
@@ -159,6 +159,7 @@ class ProviderAdmin(PageAdmin):
             now=timezone.now(),
             reputation=None if is_new else curves(timezone.now()).get(account.pk),
             changes=[] if is_new else account.circuitchange_set.all()[:SHOWN_CHANGES],
+            comparison=None if is_new else ListComparison.objects.filter(provider=account).first(),
             refusals=[] if is_new else account.refusals.filter(until__gt=timezone.now()),
             buttons=[] if is_new else self._buttons(request, account),
         )

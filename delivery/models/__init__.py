@@ -10,6 +10,7 @@ from delivery.models.dead import DeadLetter
 from delivery.models.domains import SendingDomain
 from delivery.models.health import CircuitChange, ProviderReputation, SenderRefusal
 from delivery.models.limits import DailyCount, LaneState, Worker
+from delivery.models.listed import ListComparison, ListedAddress
 from delivery.models.mails import Attachment, Mail, MailMessage, Submission
 from delivery.models.messages import Handoff, Message, message_of, token_of
 from delivery.models.promises import SlaBreach, SlaMark, SlaStat
@@ -28,6 +29,8 @@ __all__ = [
     "Expansion",
     "Handoff",
     "LaneState",
+    "ListComparison",
+    "ListedAddress",
     "Mail",
     "MailMessage",
     "Message",

@@ -12,11 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from django.conf import settings
 
 from delivery.providers.mail import Address, Attachment, Batch, Recipient, Skeleton
+
+if TYPE_CHECKING:
+    from delivery.providers.lists import Lists
 
 __all__ = ["Address", "Attachment", "Batch", "Recipient", "Skeleton"]
 """Handed on: who knows this contract need not know where its parts stand."""
@@ -324,6 +327,10 @@ class Provider(ABC):
         Raises Unavailable if it cannot be asked now, or (CannotBeAsked) not at all.
         """
         raise CannotBeAsked(f"{self.label} has no search for events that we know of.")
+
+    def lists(self) -> Lists:
+        """Return the provider's own lists of whom it mails no more. Raises CannotBeAsked."""
+        raise CannotBeAsked(f"{self.label} keeps no list of addresses that we know of.")
 
     def confirm(self, request: WebhookRequest) -> bool:
         """Answer a provider's hand-shake (an SNS subscription); True if this request was one."""

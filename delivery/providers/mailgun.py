@@ -37,6 +37,8 @@ from delivery.providers.base import (
 )
 from delivery.providers.defusing import defuse
 from delivery.providers.files import ReadyFile
+from delivery.providers.lists import Lists
+from delivery.providers.mailgun_lists import MailgunLists
 from delivery.providers.outcomes import Outcome
 from delivery.providers.planning import Limits
 
@@ -100,6 +102,10 @@ class Mailgun(AnymailProvider):
     def told_since(self, since: datetime, until: datetime) -> Iterator[bytes]:
         """Ask Mailgun; see `Provider.told_since`."""
         return mailgun_search.told_since(self.account, since, until)
+
+    def lists(self) -> Lists:
+        """Return its lists; see `Provider.lists`."""
+        return MailgunLists(self.account)
 
     def _backend(self) -> Backend:
         if "/" in self.account["domain"]:

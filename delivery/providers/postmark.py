@@ -28,8 +28,10 @@ from delivery.providers.base import HEARING_FIELDS, Address, Batch, EventsModule
 from delivery.providers.cargo import METADATA_KEY
 from delivery.providers.classifying import refusal
 from delivery.providers.defusing import defuse
+from delivery.providers.lists import Lists
 from delivery.providers.outcomes import Outcome, Taken
 from delivery.providers.planning import Limits
+from delivery.providers.postmark_lists import PostmarkLists
 
 MOST_METADATA = 9
 _INACTIVE = re.compile(r"will not deliver to these inactive addresses: *(.+?)\.(?: |$)")
@@ -124,6 +126,10 @@ class Postmark(AnymailProvider):
     def told_since(self, since: datetime, until: datetime) -> Iterator[bytes]:
         """Ask Postmark; see `Provider.told_since`."""
         return postmark_search.told_since(self.account, since, until)
+
+    def lists(self) -> Lists:
+        """Return its lists; see `Provider.lists`."""
+        return PostmarkLists(self.account)
 
     def _backend(self) -> Backend:
         backend: Backend = _Backend(

@@ -26,9 +26,11 @@ from delivery.providers.anymail import (
 )
 from delivery.providers.base import HEARING_FIELDS, Batch, EventsModule, Field, Recipient
 from delivery.providers.files import ReadyFile
+from delivery.providers.lists import Lists
 from delivery.providers.mime import encode_words
 from delivery.providers.outcomes import Outcome
 from delivery.providers.planning import Limits
+from delivery.providers.sendgrid_lists import SendGridLists
 
 # Ours is the only unsubscribe: SendGrid's would add a footer and replace the header.
 _NO_FOOTER = {"tracking_settings": {"subscription_tracking": {"enable": False}}}
@@ -112,6 +114,10 @@ class SendGrid(AnymailProvider):
         ),
         *HEARING_FIELDS,
     )
+
+    def lists(self) -> Lists:
+        """Return its lists; see `Provider.lists`."""
+        return SendGridLists(self.account)
 
     def _backend(self) -> Backend:
         url = self.account["api_url"] or "https://api.sendgrid.com/v3/"

@@ -45,10 +45,12 @@ from delivery.providers.base import (
 from delivery.providers.blaming import fault_of_words
 from delivery.providers.cargo import METADATA_KEY
 from delivery.providers.classifying import is_unverified
+from delivery.providers.lists import Lists
 from delivery.providers.mime import MimeSkeleton, encode_words
 from delivery.providers.outcomes import Outcome
 from delivery.providers.planning import Limits
 from delivery.providers.ses_client import client_params, patient, session
+from delivery.providers.ses_lists import SESLists
 from delivery.providers.uploading import LARGE
 from delivery.providers.wording import clip
 
@@ -216,6 +218,10 @@ class SES(AnymailProvider):
     def confirm(self, request: WebhookRequest) -> bool:
         """Confirm an SNS subscription of one of the account's topics; True if it was one."""
         return ses_events.confirm(self.account, request)
+
+    def lists(self) -> Lists:
+        """Return its lists; see `Provider.lists`."""
+        return SESLists(self.account)
 
     def _backend(self) -> Backend:
         backend: Backend = _Backend(

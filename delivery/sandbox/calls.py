@@ -29,6 +29,7 @@ class Incoming:
     headers: Mapping[str, str]
     body: bytes
     query: str = ""
+    method: str = "POST"
     domain: str = ""
     """Of a Mailgun call, from its path."""
     is_inactive: Callable[[str, str], bool] = lambda account, email: False

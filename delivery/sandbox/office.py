@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from delivery.sandbox import outcomes
 from delivery.sandbox.calls import LOOKS, Call, Letter, Own, Shared
@@ -11,6 +12,14 @@ from delivery.sandbox.faults import Faults
 from delivery.sandbox.inbox import DROPPED, NOT_SENT, PENDING, Inbox
 from delivery.sandbox.outcomes import Planned
 from delivery.sandbox.readers import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An address on a provider's list of whom it mails no more."""
+
+    reason: str
+    at: float
 
 
 class Office:
@@ -22,6 +31,8 @@ class Office:
         self.refusals: Counter[tuple[str, int]] = Counter()
         self.faults = Faults()
         self.confirmed: set[str] = set()
+        self.lists: dict[tuple[str, str], dict[str, Entry]] = {}
+        """(Account, list) -> address -> entry, in the order they came."""
         self.read = Tally()
         self.are_there_readers = bool(config.reader_hosts)
         self._on_mail = on_mail
@@ -62,6 +73,22 @@ class Office:
             self.faults.met[account.name, fault] += 1
             return fault
         return self.faults.of(account, call, self.options_for(account.name))
+
+    def list_addresses(
+        self, account: str, name: str, emails: Iterable[str], reason: str = "", at: float = 0
+    ) -> None:
+        """Put addresses on a list of an account, now unless said; who stands there stays so."""
+        rows = self.lists.setdefault((account, name), {})
+        for email in emails:
+            rows.setdefault(email.lower(), Entry(reason, at or time.time()))
+
+    def is_too_much(self) -> bool:
+        """Say whether a question is to meet a 429: the next call was ordered to."""
+        faults = self._options.next_faults
+        if faults[:1] != ("429",):
+            return False
+        self.options = self._options.changed({"next_faults": faults[1:]})
+        return True
 
     def keep(
         self, account: Account, call: Call, tells: Callable[[Shared, Own], Container[str]]

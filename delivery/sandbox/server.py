@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
-from delivery.sandbox import control, pages, searching
+from delivery.sandbox import control, listing, pages, searching
 from delivery.sandbox.calls import Answer, Call, Incoming, Refused
 from delivery.sandbox.config import Account, Config, Options
 from delivery.sandbox.kinds import KINDS, Kind
@@ -155,6 +155,7 @@ class Sandbox:
         control.add_routes(app, self._office, self._pump)
         pages.add_routes(app, self._office)
         searching.add_routes(app, self._office)
+        listing.add_routes(app, self._office)
         return app
 
     def _receiver(self, name: str) -> Callable[[web.Request], Any]:

@@ -80,4 +80,4 @@ def _canonical(incoming: Incoming, signed: str) -> str:
     )
     payload = hashlib.sha256(incoming.body).hexdigest()
     path = quote(incoming.path, safe="/-_.~")
-    return f"POST\n{path}\n{query}\n{headers}\n{signed}\n{payload}"
+    return f"{incoming.method}\n{path}\n{query}\n{headers}\n{signed}\n{payload}"

@@ -100,7 +100,10 @@ class SuppressionAdmin(PageAdmin):
         person = Subscriber.objects.filter(address_key=suppression.address_key).first()
         buttons = []
         if self.has_delete_permission(request, suppression):
-            question = "Let this address be mailed again? Do so only if its owner asked for it."
+            question = (
+                "Let this address be mailed again? Do so only if its owner asked for it. Providers "
+                "that list it as well are told when lists are next compared, within a day."
+            )
             url = self.url("lift", suppression.pk)
             buttons = [Button("Lift", url, "lock_open", "danger", post=True, confirm=question)]
         return self.render(
