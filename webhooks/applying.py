@@ -1,8 +1,8 @@
 """Stored webhooks → events, times on messages, counters, suppressions. Safe to repeat.
 
 A batch is one transaction: either all of it is there, or its requests are still pending. What
-cannot be applied is found by halving the batch, tried three times and then put aside with its
-reason; the rest of the batch goes through.
+cannot be applied is found by halving the batch, then the request; the rest goes through at once.
+A request with such an event is tried three times and then put aside with its reason.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import psycopg
@@ -107,10 +108,14 @@ def _outcome(reading: Reading, applied: Applied, now: datetime) -> Outcome:
     if not reading.is_understood:
         return Outcome(request.id, status.UNPARSABLE, problems)
     if request.id in held:
-        wait = max(WAIT_FIRST, now - request.received_at)
         note = f"{held[request.id]} events wait for messages that are not here (yet)."
-        return Outcome(request.id, status.PENDING, note, now + wait)
+        return Outcome(request.id, status.PENDING, note, _look_again_at(request, now))
     return Outcome(request.id, status.APPLIED, problems)
+
+
+def _look_again_at(request: Stored, now: datetime) -> datetime:
+    """Return when to look for missing messages again: pauses grow with the age of the request."""
+    return now + max(WAIT_FIRST, now - request.received_at)
 
 
 def _strange(request: Stored, applied: Applied) -> list[str]:
@@ -129,39 +134,63 @@ def _strange(request: Stored, applied: Applied) -> list[str]:
 def _failure(
     request: Stored, reader: Reader, error: Exception, now: datetime, tally: Tally
 ) -> Outcome:
+    """Apply what can be of a request that failed; return when to try it again, or that it failed.
+
+    It is not put aside while other events of it wait for their messages: nobody would look again.
+    """
     logger.error("Webhook %s could not be applied: %s", request.id, type(error).__name__)
     reason, status = _words(error), RawRequest.Status
-    if request.attempts + 1 < TRIES:
-        due_at = now + RETRY_AFTER * 2**request.attempts
-        return Outcome(request.id, status.PENDING, reason, due_at, 1, _traceback(error))
     try:
         events = reader.read(request).events
     except Exception:  # noqa: BLE001 (it cannot even be read: then `error` says why)
         events = []
+    sifted = _Sifted()
     if len(events) > 1:
-        bad = _sift(request, events, now, tally)
-        if bad:
-            error = bad[0]
-            reason = f"{len(bad)} of {len(events)} events could not be applied. {_words(error)}"
-    return Outcome(request.id, status.FAILED, reason[:1000], None, 1, _traceback(error))
+        _sift(request, events, now, tally, sifted)
+    if sifted.bad:
+        error = sifted.bad[0]
+        reason = f"{len(sifted.bad)} of {len(events)} events could not be applied. {_words(error)}"
+    told = (reason[:1000], _traceback(error))
+    if request.attempts + 1 < TRIES:
+        due_at = now + RETRY_AFTER * 2**request.attempts
+        return Outcome(request.id, status.PENDING, told[0], due_at, 1, told[1])
+    if sifted.held:
+        due_at = _look_again_at(request, now)
+        return Outcome(request.id, status.PENDING, told[0], due_at, 0, told[1])
+    return Outcome(request.id, status.FAILED, told[0], None, 1, told[1])
 
 
-def _sift(request: Stored, events: Sequence[Heard], now: datetime, tally: Tally) -> list[Exception]:
-    """Apply those events of a request which can be; return what is wrong with the others."""
+@dataclass(slots=True)
+class _Sifted:
+    """What was not applied of a request."""
+
+    bad: list[Exception] = field(default_factory=list)
+    """What is wrong with each event that cannot be applied."""
+    held: int = 0
+    """Events that wait for messages that are not here yet."""
+
+
+def _sift(
+    request: Stored, events: Sequence[Heard], now: datetime, tally: Tally, sifted: _Sifted
+) -> None:
+    """Apply those events of a request which can be; note the others in `sifted`."""
     try:
         with transaction.atomic():
-            rows = [arrival(each, request.account, request.id, False) for each in events]
-            applied = apply_events(rows, now)
-        _note(applied, now, tally)
+            applied = apply_events(_arrivals([Reading(request, events, [])], now), now)
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 (see _apply)
         if len(events) == 1:
-            return [error]
+            sifted.bad.append(error)
+            return
         middle = len(events) // 2
-        halves = (events[:middle], events[middle:])
-        return [each for half in halves for each in _sift(request, half, now, tally)]
-    return []
+        for half in (events[:middle], events[middle:]):
+            _sift(request, half, now, tally, sifted)
+        return
+    sifted.held += applied.held.get(request.id, 0)
+    if request.attempts:  # The provider told these once: the first try has counted them.
+        applied = applied._replace(taken=[each._replace(told=each.new) for each in applied.taken])
+    _note(applied, now, tally)
 
 
 def _words(error: Exception) -> str:

@@ -84,7 +84,11 @@ def find_listener(kind: str, account: str) -> Listener | None:
 
 
 def _find_account(kind: str, account: str) -> ProviderAccount | None:
-    accounts = ProviderAccount.objects.filter(kind__in=registry.heard_as(kind)).order_by("pk")
+    """Return the account. Its secrets are read when they are asked for: those of one that no key
+    opens must not silence its siblings.
+    """
+    kinds = registry.heard_as(kind)
+    accounts = ProviderAccount.objects.filter(kind__in=kinds).defer("secrets").order_by("pk")
     if not is_guessable(account):
         return accounts.filter(webhook_token=account).first()
     if account:

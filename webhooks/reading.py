@@ -10,6 +10,7 @@ from functools import cached_property
 from delivery.models import ProviderAccount
 from delivery.providers.base import Event as Heard
 from delivery.providers.base import Provider, Unparsable, WebhookRequest
+from emailplatform.secrets import CannotDecrypt
 from webhooks import believing
 from webhooks.querysets import Stored
 
@@ -26,14 +27,22 @@ class Reading:
 
 
 class Reader:
-    """Reads the requests of a batch. An account's secrets are decrypted once, not per request."""
+    """Reads the requests of a batch. An account's secrets are decrypted once, not per request.
+
+    They are so when its first request is read: those that no key opens stop its requests alone.
+    """
 
     def __init__(self, requests: Iterable[Stored]) -> None:
-        accounts = ProviderAccount.objects.in_bulk({each.account for each in requests})
+        accounts = ProviderAccount.objects.defer("secrets").in_bulk(
+            {each.account for each in requests}
+        )
         self._ears = {pk: _Ear(account) for pk, account in accounts.items()}
 
     def read(self, request: Stored) -> Reading:
-        """Return what a request says; what is not understood is told, not raised."""
+        """Return what a request says; what is not understood is told, not raised.
+
+        Raises CannotDecrypt if the secrets of its account cannot be read.
+        """
         ear = self._ears[request.account]
         came = WebhookRequest(json.loads(request.headers), request.body, request.received_at)
         try:
@@ -52,7 +61,10 @@ class _Ear:
 
     @cached_property
     def provider(self) -> Provider:
-        return self.account.provider
+        try:
+            return self.account.provider
+        except CannotDecrypt as error:
+            raise CannotDecrypt(f"The account “{self.account}” cannot be read. {error}") from error
 
     @cached_property
     def heard_types(self) -> frozenset[str]:

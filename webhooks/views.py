@@ -12,14 +12,16 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from delivery.providers import registry
 from delivery.providers.base import Forged, Unavailable, WebhookRequest
-from emailplatform.limiting import Ceiling, client_address, seconds_to_wait
+from emailplatform.limiting import Ceiling, Waiting, client_address, seconds_to_wait, sender_of
 from emailplatform.secrets import CannotDecrypt
 from webhooks import ingesting, reporting
 from webhooks.ingesting import Listener
 
 COME_AGAIN_S = 30
 FORGED_RATE = "1000/m"
-"""Webhooks that prove nothing."""
+"""Webhooks that prove nothing. Who is over it is not listened to at all until the minute is over:
+to see whether a request proves anything is what costs."""
+turned_away = Waiting()
 proved = Ceiling("webhooks", settings.WEBHOOK_RATE)
 """Those that do: providers send bursts from few addresses, and some hardly repeat."""
 HEALTH_RATE = "120/m"
@@ -36,6 +38,8 @@ def email_webhook(request: HttpRequest, kind: str, account: str = "") -> HttpRes
     An address with a name answers a stranger the same whether there is such an account or not:
     names can be guessed, tokens cannot.
     """
+    if wait := turned_away.seconds_left(sender_of(request)):
+        return _limited(wait)
     kinds = registry.heard_as(kind)
     is_guessable = ingesting.is_guessable(account)
     try:
@@ -57,9 +61,11 @@ def _hear(request: HttpRequest, listener: Listener) -> HttpResponse:
     try:
         body = request.body
     except RequestDataTooBig:
-        return HttpResponse("The body is too large.\n", status=413)
+        return _too_large()
     except UnreadablePostError:
         return HttpResponse("The body broke off.\n", status=400)
+    if len(body) > listener.provider.max_webhook_bytes:
+        return _too_large()
     headers = {name.lower(): value for name, value in request.headers.items()}
     now = timezone.now()
     try:
@@ -78,13 +84,20 @@ def _hear(request: HttpRequest, listener: Listener) -> HttpResponse:
     return HttpResponse()
 
 
+def _too_large() -> HttpResponse:
+    return HttpResponse("The body is too large.\n", status=413)
+
+
 def _refusal() -> HttpResponse:
     return HttpResponse("The request does not prove where it comes from.\n", status=400)
 
 
 def _too_often(request: HttpRequest) -> HttpResponse | None:
     wait = seconds_to_wait(request, "webhooks", FORGED_RATE)
-    return _limited(wait) if wait else None
+    if not wait:
+        return None
+    turned_away.note(sender_of(request), wait)
+    return _limited(wait)
 
 
 def _limited(wait: int) -> HttpResponse:

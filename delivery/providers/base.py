@@ -269,6 +269,9 @@ class Provider(ABC):
     """The module that reads what this kind of provider tells: `<kind>_events`."""
     webhook_kind: ClassVar[str] = ""
     """What its webhook address calls it, where that is not its kind."""
+    max_webhook_bytes: ClassVar[int] = 20_000_000
+    """What one POST of its events may have: room for a batch, where the signature is over the raw
+    bytes. Whose body must be parsed, or is taken at once, has one event in each: 1 MB is plenty."""
     proved_by: ClassVar[str] = ""
     """The setting that holds its webhook secrets, newest first, one per line."""
     longest_call_s: ClassVar[float] = 2 * (CONNECT_TIMEOUT_S + READ_TIMEOUT_S)

@@ -77,6 +77,7 @@ class Mailgun(AnymailProvider):
         recipients=1000, call_bytes=4_000_000, person_bytes=4_000_000, wire_bytes=25_000_000
     )
     max_message_bytes = 25_000_000
+    max_webhook_bytes = 1_000_000
     proved_by = "webhook_signing_key"
     fields = (
         Field("api_key", "API key", "A sending key of the domain is enough.", is_secret=True),

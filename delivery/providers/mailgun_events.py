@@ -8,7 +8,7 @@ caller must take each `replay_key` once, in the transaction that stores the even
 import hashlib
 import hmac
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -51,12 +51,18 @@ WORDS: Mapping[str, BounceClass] = MappingProxyType(
 )
 
 
+LONGEST_AGE = timedelta(hours=9)
+"""Of a signature. Mailgun repeats a POST for 8 hours; what is older was kept by somebody else, to
+put another event beside it."""
+
+
 # --- Is it Mailgun? ----------------------------------------------------------------------
 
 
 def verify(account: Account, request: WebhookRequest) -> None:
     """Raise Forged unless one of the account's keys signed timestamp and token; TooOld if late.
 
+    Forged as well when it was signed longer ago than LONGEST_AGE, whatever the account's window.
     For an event of a subaccount the primary account's `parent-signature` counts as well.
     """
     keys = account["webhook_signing_key"].split()
@@ -67,7 +73,10 @@ def verify(account: Account, request: WebhookRequest) -> None:
     signed = f"{timestamp}{token}".encode("utf-8", "replace")
     if not _is_signed(block, [_hmac(key, signed) for key in keys]):
         raise Forged("The signature is not Mailgun's for this account; compare the signing key.")
-    hearing.check_age(account, "mailgun", hearing.epoch(timestamp), request.received_at)
+    signed_at = hearing.epoch(timestamp)
+    if request.received_at - signed_at > LONGEST_AGE:
+        raise Forged("The signature is older than the 9 hours in which Mailgun might repeat it.")
+    hearing.check_age(account, "mailgun", signed_at, request.received_at)
 
 
 def replay_key(request: WebhookRequest) -> str:

@@ -87,6 +87,7 @@ class Postmark(AnymailProvider):
         repeats_static=True,
     )
     max_message_bytes = 10_000_000
+    max_webhook_bytes = 1_000_000
     proved_by = "webhook_basic_auth"
     fields = (
         Field(

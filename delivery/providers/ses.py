@@ -172,6 +172,7 @@ class SES(AnymailProvider):
         carries_files=False,
     )
     max_message_bytes = 40_000_000
+    max_webhook_bytes = 1_000_000
     proved_by = "topic_arns"
     fields = (
         Field("region", "Region", "Like eu-central-1."),

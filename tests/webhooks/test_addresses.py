@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from django.test import Client
 from django.utils import timezone
 
@@ -117,6 +118,33 @@ def test_a_body_of_more_than_20_mb_is_too_large(client: Client, kind: str):
 
     assert (answer.status_code, answer.content) == (413, b"The body is too large.\n")
     assert not RawRequest.objects.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_body_is_as_large_as_what_the_provider_posts_at_once(client: Client, kind: str):
+    provider = esp(kind)
+    most = 20_000_000 if kind in {"sendgrid", "generic"} else 1_000_000
+    deep = b"[" * 20
+    largest = deep + b" " * (most - len(deep))
+
+    assert post(client, provider.path, largest, {}) == REFUSED
+    assert post(client, provider.path, largest + b" ", {}) == (413, b"The body is too large.\n")
+    assert not RawRequest.objects.exists()
+
+
+@pytest.mark.parametrize("last", ["", "shop"])
+def test_one_account_that_cannot_be_read_does_not_silence_its_siblings(
+    client: Client, last: str, settings
+):
+    kept = settings.ENCRYPTION_KEYS
+    settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    esp("sendgrid", name="Locked out")
+    settings.ENCRYPTION_KEYS = kept
+    provider = esp("sendgrid", name="Shop")
+    headers, body = provider.signed([], timezone.now())
+    path = f"/api/webhooks/email/sendgrid/{last}".rstrip("/")
+
+    assert post(client, path, body, headers) == (200, b"")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"mailgun", "ses"}])

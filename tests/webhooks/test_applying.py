@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -449,6 +450,32 @@ def test_poison_never_blocks_the_others_and_is_put_aside_after_three_tries():
         "events": 2,
         "new": 2,
     }
+
+
+def test_an_account_whose_secrets_cannot_be_read_stops_its_own_requests_alone(settings):
+    kept = settings.ENCRYPTION_KEYS
+    settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    locked = make.account("Locked out")
+    settings.ENCRYPTION_KEYS = kept
+    message = mailed(make.account())
+    bad = RawRequest.objects.create(account_id=locked.pk, body=b"[]")
+    assert message.provider_id
+    good = RawRequest.objects.create(
+        account_id=message.provider_id,
+        body=json.dumps([sendgrid_event(message, "delivered", now())]).encode(),
+    )
+
+    for _ in range(TRIES):
+        bad.refresh_from_db()
+        apply_pending(10, max(bad.due_at, now()))
+
+    bad.refresh_from_db()
+    good.refresh_from_db()
+    message.refresh_from_db()
+    assert (good.status, bad.status, bad.attempts) == ("applied", "failed", TRIES)
+    assert message.delivered_at
+    assert "The account “Locked out” cannot be read." in bad.error
+    assert "put that key back" in bad.error
 
 
 def test_what_failed_can_be_replayed(poison: None):

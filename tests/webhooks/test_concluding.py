@@ -185,6 +185,40 @@ def poison(db: None) -> None:
 
 
 @pytest.mark.usefixtures("poison")
+def test_beside_poison_others_are_applied_at_once_and_wait_for_their_messages_as_ever():
+    account = make.account()
+    here, missing = mailed(account), mailed(account)
+    fields: dict[str, Any] = {"campaign": missing.campaign, "person": missing.subscriber}
+    fields["id"] = missing.pk
+    entries = [sendgrid_event(each, "delivered", timezone.now()) for each in (here, missing)]
+    entries.insert(1, sendgrid_event(here, "open", timezone.now(), sg_event_id="poison"))
+    missing.delete()
+    request = posted(account, *entries)
+
+    apply_all()
+    here.refresh_from_db()
+    at_once = here.delivered_at
+    for _ in range(TRIES):
+        request.refresh_from_db()
+        apply_pending(10, request.due_at)
+    request.refresh_from_db()
+    waiting = request.status
+    late = mailed(account, **fields)
+    apply_pending(10, request.due_at)
+
+    request.refresh_from_db()
+    late.refresh_from_db()
+    assert at_once
+    assert waiting == "pending"
+    assert late.delivered_at
+    assert (request.status, request.attempts) == ("failed", TRIES)
+    assert request.error.startswith("1 of 3 events could not be applied.")
+    assert set(Event.objects.values_list("standing", flat=True)) == {""}
+    counted = dict(WebhookCount.objects.values_list("outcome", "requests"))
+    assert counted == {"stored": 1, "failed": 1, "events": 2, "new": 2}
+
+
+@pytest.mark.usefixtures("poison")
 def test_of_a_batch_with_poison_all_others_are_applied_and_the_traceback_is_kept():
     account = make.account()
     messages = [mailed(account) for _ in range(5)]
