@@ -21,7 +21,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from emailplatform import reaching
 from emailplatform.errors import InvalidInput
-from emailplatform.reaching import Address, Place, Rules, Unreachable
+from emailplatform.reaching import Address, Busy, Place, Rules, Unreachable
 
 CONNECT_S = 5.0
 TOTAL_S = 15.0
@@ -46,6 +46,8 @@ class Answer:
     retry_after: str = ""
     is_refused: bool = False
     """We did not call: the address is not allowed."""
+    is_put_off: bool = False
+    """We could not call yet, for a reason of our own: it says nothing of the other side."""
 
 
 class _Clock:
@@ -201,6 +203,8 @@ def post(url: str, headers: Mapping[str, str], body: bytes, allowed: Rules | Non
         return answer(status, text=text, retry_after=retry_after)
     except InvalidInput as problem:
         return answer(error=str(problem), is_refused=True)
+    except Busy as problem:
+        return answer(error=str(problem), is_put_off=True)
     except Unreachable as problem:
         return answer(error=str(problem))
     except ssl.SSLCertVerificationError as problem:

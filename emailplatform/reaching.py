@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
@@ -22,6 +24,8 @@ from emailplatform.errors import DomainError, InvalidInput
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+_Rows = list[tuple[Any, ...]]
+"""What getaddrinfo answers."""
 
 LONGEST_URL = 2000
 LOOKUP_S = 5.0
@@ -49,13 +53,27 @@ _SPECIAL_6: tuple[Network, ...] = tuple(
 """Of what is global: Teredo and other protocols, examples, 6to4. Mapped, translated (NAT64),
 local and multicast addresses are all outside of 2000::/3."""
 
-_lookups = ThreadPoolExecutor(16, thread_name_prefix="lookup")
+LOOKUPS = 16
+"""At a time. Nothing ends one that hangs, except the system's resolver."""
+_lookups = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
+_asked: dict[tuple[str, int], Future[_Rows]] = {}
+"""Look-ups under way: a name is looked up once at a time, so one that hangs holds one thread."""
+_lock = threading.Lock()
 
 
 class Unreachable(DomainError):
     """The host has no address, or none was told in time: it may be tried again."""
 
     code = "unreachable"
+
+
+class Busy(Unreachable):
+    """Too many look-ups were under way to begin one: it says nothing of the host."""
+
+    code = "busy"
+
+    def __init__(self) -> None:
+        super().__init__("Too many names are being looked up: try again in a few seconds.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +197,8 @@ def is_public(address: Address) -> bool:
 def addresses_of(place: Place, allowed: Rules) -> list[Address]:
     """Look a host up; return its addresses, to connect to one of them.
 
-    Raises InvalidInput if a single one of them is not to be reached, Unreachable if it has none.
+    Raises InvalidInput if a single one of them is not to be reached, Unreachable if it has none,
+    Busy if it could not be asked for.
     """
     found = _looked_up(place)
     _judge(place.host, found, allowed)
@@ -187,16 +206,14 @@ def addresses_of(place: Place, allowed: Rules) -> list[Address]:
 
 
 def _looked_up(place: Place) -> list[Address]:
-    asked = _lookups.submit(
-        socket.getaddrinfo,
-        place.host,
-        place.port,
-        type=socket.SOCK_STREAM,
-        proto=socket.IPPROTO_TCP,
-    )
+    asked = _ask(place.host, place.port)
     try:
         rows = asked.result(LOOKUP_S)
+    except CancelledError as error:
+        raise Busy from error
     except TimeoutError as error:
+        if asked.cancel():
+            raise Busy from error
         raise Unreachable(f"{place.host} was not found within {LOOKUP_S:.0f} s.") from error
     except (OSError, UnicodeError) as error:
         raise Unreachable(f"{place.host} was not found.") from error
@@ -204,6 +221,23 @@ def _looked_up(place: Place) -> list[Address]:
     if not found:
         raise Unreachable(f"{place.host} has no address.")
     return list(dict.fromkeys(found))
+
+
+def _ask(host: str, port: int) -> Future[_Rows]:
+    """Begin a look-up, or return the one that is under way."""
+    key = (host, port)
+    with _lock:
+        if asked := _asked.get(key):
+            return asked
+        how = {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_TCP}
+        asked = _asked[key] = _lookups.submit(socket.getaddrinfo, host, port, **how)
+    asked.add_done_callback(lambda _: _forget(key))
+    return asked
+
+
+def _forget(key: tuple[str, int]) -> None:
+    with _lock:
+        _asked.pop(key, None)
 
 
 def _judge(host: str, found: Sequence[Address], allowed: Rules) -> None:

@@ -106,13 +106,27 @@ class _Keeper:
         self._lock = threading.Lock()
 
     def write(self, new: NewSighting) -> None:
-        """Write it, and what is kept; or keep it."""
+        """Write it, and what is kept; or keep it. Never raises: the reader goes on."""
         if time.monotonic() < self.away_until:
             self._keep([new])
             return
         with self._lock:
-            rows = [*self.kept, new]
+            kept = list(self.kept)
             self.kept.clear()
+        problem = self._note([*kept, new])
+        if problem is None:
+            return
+        if kept and self._note([new]) is None:  # then it is one of those that were kept
+            self._sift(kept)
+        else:
+            self._keep(kept)
+            self._drop(problem)
+
+    def _note(self, rows: list[NewSighting]) -> Exception | None:
+        """Write rows, or keep them while the database is away.
+
+        Return why they are neither: one of them, at least, cannot be written.
+        """
         try:
             Sighting.objects.note(rows)
         except (OperationalError, InterfaceError) as error:
@@ -120,6 +134,23 @@ class _Keeper:
             self._keep(rows)
             words = "clicks_kept: the database is away (%s); kept %s, lost %s"
             logger.warning(words, type(error).__name__, len(self.kept), self.lost)
+        except Exception as error:  # noqa: BLE001 (whoever asked logs it)
+            return error
+        return None
+
+    def _sift(self, rows: list[NewSighting]) -> None:
+        """Write all but those that cannot be written, found by halving."""
+        middle = (len(rows) + 1) // 2
+        for half in (rows[:middle], rows[middle:]):
+            problem = self._note(half) if half else None
+            if problem and len(half) == 1:
+                self._drop(problem)
+            elif problem:
+                self._sift(half)
+
+    def _drop(self, problem: Exception) -> None:
+        self.lost += 1
+        logger.error("click_dropped: it cannot be written; lost %s", self.lost, exc_info=problem)
 
     def _keep(self, rows: list[NewSighting]) -> None:
         with self._lock:

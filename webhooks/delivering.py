@@ -20,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from emailplatform import posting
@@ -38,15 +39,19 @@ LEASE = timedelta(seconds=60)
 WAITS = tuple(
     timedelta(seconds=seconds)
     for seconds in (
-        *(5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600),
+        *(5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 15 * 3600, 16 * 3600),
     )
 )
-"""Before the second try, the third, …, as Standard Webhooks 1.0.0 says: 75 h 35 min in all."""
+"""Before the second try, the third, …: 62 h 35 min in all. Like Standard Webhooks 1.0.0 says, but
+for the last two: at their longest, and held up in between, the tries are over before an endpoint
+that takes nothing is switched off (`disabling.PATIENCE`)."""
 JITTER = 0.1
 LONGEST_PAUSE = timedelta(hours=24)
 """What Retry-After may ask for."""
 THROTTLED = {429: timedelta(seconds=30), 502: timedelta(0), 503: timedelta(0), 504: timedelta(0)}
 """Status → how long the endpoint is left alone if it does not say so itself."""
+PUT_OFF = timedelta(seconds=5)
+"""Before a post is begun that could not be begun."""
 _GONE = 410
 
 
@@ -109,7 +114,7 @@ class Sender:
         now = timezone.now()
         at_once = settings.OUTGOING_AT_ONCE
         share = max(1, free // max(1, Endpoint.objects.enabled().count()))
-        claimed = Delivery.objects.claim(min(share, at_once), at_once, now, LEASE)
+        claimed = Delivery.objects.claim(min(share, at_once), at_once, free, now, LEASE)
         if not claimed:
             return 0
         for each in _prepared(claimed, now):
@@ -117,12 +122,13 @@ class Sender:
         return len(claimed)
 
     def _write(self) -> int:
+        """Write down what ended; return how much. It is done with, even if it cannot be written."""
         ended = {each for each in self._running if each.done()}
-        if not ended:
-            return 0
-        record([each.result() for each in ended], timezone.now())
         self._running -= ended
-        return len(ended)
+        done = [each.result() for each in ended]
+        if done:
+            _record_each(done, timezone.now())
+        return len(done)
 
 
 _sender: Sender | None = None
@@ -188,8 +194,8 @@ def _targets(endpoints: Collection[int]) -> tuple[dict[int, posting.Endpoint], d
 def _post(post: _Post) -> _Done:
     """Post once. In a thread of the pool: without the database."""
     now = timezone.now()
-    uid = uid_of(post.claimed.id, post.claimed.event)
     try:
+        uid = uid_of(post.claimed.id, post.claimed.event)
         answer = posting.deliver(post.endpoint, uid, post.body, now)
     except Exception as error:  # a mistake of ours: noted, tried again, nobody else suffers
         logger.exception("post_failed", extra={"delivery": post.claimed.id})
@@ -200,12 +206,33 @@ def _post(post: _Post) -> _Done:
 # --- After the call ----------------------------------------------------------------------
 
 
+def _record_each(done: Sequence[_Done], now: datetime) -> None:
+    """Write posts down, together or else one by one; one that cannot be is due after its lease."""
+    try:
+        record(done, now)
+    except Exception:
+        if len(done) == 1:
+            logger.exception("post_not_written", extra={"delivery": done[0].claimed.id})
+            return
+        for each in done:
+            _record_each([each], now)
+
+
 def record(done: Sequence[_Done], now: datetime) -> None:
-    """Write down how posts went, how their endpoints are doing, and disable those that are gone."""
-    Delivery.objects.record([_told(each, now) for each in done])
-    Endpoint.objects.rate(list(_ratings(done, now)))
-    if gone := {each.claimed.endpoint for each in done if each.answer.status == _GONE}:
-        disabling.disable_gone(gone, now)
+    """Write down how posts went, how their endpoints are doing, and disable those that are gone.
+
+    All of it or nothing. A post that could not be begun says nothing of its endpoint.
+    """
+    begun = [each for each in done if not each.answer.is_put_off]
+    put_off = [each.claimed for each in done if each.answer.is_put_off]
+    with transaction.atomic():
+        if put_off:
+            Delivery.objects.put_off(put_off, now + PUT_OFF)
+        if begun:
+            Delivery.objects.record([_told(each, now) for each in begun])
+            Endpoint.objects.rate(list(_ratings(begun, now)))
+        if gone := {each.claimed.endpoint for each in begun if each.answer.status == _GONE}:
+            disabling.disable_gone(gone, now)
 
 
 def _told(done: _Done, now: datetime) -> Told:
@@ -244,7 +271,7 @@ def pause_asked(retry_after: str, now: datetime) -> timedelta:
         return min(timedelta(seconds=int(text[:9])), LONGEST_PAUSE)
     try:
         until = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # of numbers beyond any year, the last
         return timedelta(0)
     if until.tzinfo is None:
         return timedelta(0)

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from delivery import alerting
 from emailplatform import reaching
 from emailplatform.errors import InvalidInput
-from emailplatform.reaching import Unreachable
+from emailplatform.reaching import Busy, Unreachable
 from webhooks import outgoing_statements
 from webhooks.disabling import ALERT
 from webhooks.models import Delivery, Endpoint
@@ -23,6 +23,8 @@ def check_url(url: str) -> None:
     allowed = reaching.rules()
     try:
         reaching.addresses_of(reaching.place_of(url, allowed), allowed)
+    except Busy as problem:
+        raise InvalidInput(str(problem), param="url") from problem
     except Unreachable as problem:
         raise InvalidInput(f"{problem} Check how it is spelt.", param="url") from problem
 

@@ -70,29 +70,43 @@ WHERE d.status = 'failed'
 
 CLAIM = """
 WITH open AS MATERIALIZED (
-    SELECT ep.id, LEAST(%(each)s, %(at_once)s - (
+    SELECT ep.id, (
         SELECT count(*) FROM webhooks_delivery d
         WHERE d.endpoint_id = ep.id AND d.status = 'pending' AND d.leased_until > %(now)s
-    )) AS room
+    ) AS under_way
     FROM webhooks_endpoint ep
     WHERE ep.is_enabled AND (ep.held_until IS NULL OR ep.held_until <= %(now)s)
       AND EXISTS (
         SELECT 1 FROM webhooks_delivery d
         WHERE d.endpoint_id = ep.id AND d.status = 'pending' AND d.due_at <= %(now)s)
     ORDER BY ep.id FOR NO KEY UPDATE SKIP LOCKED
-), chosen AS MATERIALIZED (
-    SELECT due.id FROM open CROSS JOIN LATERAL (
-        SELECT d.id FROM webhooks_delivery d
+), next AS MATERIALIZED (
+    SELECT due.id, due.due_at, open.under_way
+        + row_number() OVER (PARTITION BY open.id ORDER BY due.due_at, due.id) AS turn
+    FROM open CROSS JOIN LATERAL (
+        SELECT d.id, d.due_at FROM webhooks_delivery d
         WHERE d.endpoint_id = open.id AND d.status = 'pending' AND d.due_at <= %(now)s
-        ORDER BY d.due_at, d.id LIMIT GREATEST(open.room, 0) FOR UPDATE SKIP LOCKED
+        ORDER BY d.due_at, d.id
+        LIMIT GREATEST(LEAST(%(each)s, %(at_once)s - open.under_way), 0) FOR UPDATE SKIP LOCKED
     ) AS due
+), chosen AS MATERIALIZED (
+    SELECT id FROM next ORDER BY turn, due_at, id LIMIT %(most)s
 )
 UPDATE webhooks_delivery d
 SET due_at = %(lease)s, leased_until = %(lease)s, attempts = d.attempts + 1
 FROM chosen WHERE d.id = chosen.id
 RETURNING d.id, d.endpoint_id, d.event_id, d.type, d.attempts
 """
-"""An endpoint is locked while its posts under way are counted, so there are never too many."""
+"""An endpoint is locked while its posts under way are counted, so there are never too many. If
+not all can be taken, those with the fewest under way are, and of these what has waited longest.
+"""
+
+PUT_OFF = """
+UPDATE webhooks_delivery d
+SET due_at = %s, leased_until = NULL, attempts = d.attempts - 1
+FROM unnest(%s::bigint[], %s::int[]) AS t (id, attempts)
+WHERE d.id = t.id AND d.status = 'pending' AND d.attempts = t.attempts AND d.attempts > 0
+"""
 
 RECORD = """
 WITH told AS MATERIALIZED (

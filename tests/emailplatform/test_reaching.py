@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -215,3 +218,66 @@ def test_a_name_without_an_address_can_be_tried_again(monkeypatch: pytest.Monkey
 
     with pytest.raises(reaching.Unreachable):
         addresses_of(place_of("https://gone.example.com/", STRICT), STRICT)
+
+
+# --- Names that are slow to be found -----------------------------------------------------
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A resolver that says nothing of names with "slow" in them; those that it was asked for."""
+    asked: list[str] = []
+    is_over = threading.Event()
+
+    def told(host: str, port: int, **_more: Any) -> Any:
+        asked.append(host)
+        if "slow" in host:
+            is_over.wait(20)
+        return [(socket.AF_INET, 1, 6, "", ("93.184.216.34", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", told)
+    monkeypatch.setattr(reaching, "LOOKUP_S", 0.2)
+    lookups = ThreadPoolExecutor(reaching.LOOKUPS)
+    monkeypatch.setattr(reaching, "_lookups", lookups)
+    yield asked
+    is_over.set()
+    lookups.shutdown()
+
+
+def look_up(host: str) -> list[Any]:
+    return addresses_of(place_of(f"https://{host}/", STRICT), STRICT)
+
+
+def test_a_name_that_is_slow_is_looked_up_once_at_a_time_and_keeps_no_other_waiting(
+    stuck: list[str],
+) -> None:
+    def slow(_number: int) -> str:
+        with pytest.raises(reaching.Unreachable, match="not found within") as refused:
+            look_up("slow.example.com")
+        return type(refused.value).__name__
+
+    with ThreadPoolExecutor(40) as callers:
+        found = set(callers.map(slow, range(40)))
+
+    assert found == {"Unreachable"}
+    assert stuck == ["slow.example.com"]
+    assert look_up("quick.example.com") == [ip_address("93.184.216.34")]
+
+
+def test_a_look_up_that_could_not_begin_is_told_from_one_that_took_too_long(
+    stuck: list[str],
+) -> None:
+    with ThreadPoolExecutor(reaching.LOOKUPS) as callers:
+        list(callers.map(_tried, [f"slow{each}.example.com" for each in range(reaching.LOOKUPS)]))
+
+    with pytest.raises(reaching.Busy):
+        look_up("quick.example.com")
+    answer = calling.post("https://quick.example.com/", {}, b"", STRICT)
+
+    assert (answer.status, answer.is_put_off) == (0, True)
+    assert "quick.example.com" not in stuck
+
+
+def _tried(host: str) -> None:
+    with pytest.raises(reaching.Unreachable):
+        look_up(host)

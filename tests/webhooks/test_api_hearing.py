@@ -155,7 +155,8 @@ def test_the_stats_say_what_came_of_everything_that_came(client: Client):
         "last_heard_at": 0,
     }
     assert 0 <= row["lag_p50_s"] <= row["lag_max_s"] < 60
-    assert Api().get(f"{AT}stats/", hours="0").status == 400
+    for hours in ("0", "745", "-1", "soon", "9" * 5000):
+        assert Api().get(f"{AT}stats/", hours=hours).status == 400
 
 
 def test_health_needs_no_key_and_counts_the_queue(client: Client):

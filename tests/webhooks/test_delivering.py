@@ -29,7 +29,7 @@ from django.utils import timezone
 from delivery.models import Alert, Message
 from delivery.providers.base import Event as Heard
 from delivery.providers.base import EventType
-from emailplatform import calling
+from emailplatform import calling, reaching
 from emailplatform.calling import Answer
 from tests import make
 from tests.receiving import Receiver, answer
@@ -262,7 +262,7 @@ def test_what_is_not_taken_is_posted_again_with_the_same_id(
     ]
 
 
-def test_tries_follow_the_schedule_of_the_standard_for_three_days() -> None:
+def test_the_last_try_comes_before_an_endpoint_that_never_answers_is_switched_off() -> None:
     now = make.NOW
     waits = []
     for attempts in itertools.count(1):
@@ -274,7 +274,10 @@ def test_tries_follow_the_schedule_of_the_standard_for_three_days() -> None:
     assert len(waits) == 9
     for found, said in zip(waits, delivering.WAITS, strict=True):
         assert said * 0.9 <= found <= said * 1.1
-    assert sum(delivering.WAITS, timedelta()) == timedelta(hours=75, minutes=35, seconds=5)
+    assert list(delivering.WAITS) == sorted(delivering.WAITS)
+    longest = sum(delivering.WAITS, timedelta()) * (1 + delivering.JITTER)
+    held = len(delivering.WAITS) * timedelta(minutes=15)
+    assert longest + held <= disabling.PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -286,6 +289,8 @@ def test_tries_follow_the_schedule_of_the_standard_for_three_days() -> None:
         ("99999999999999999999", 86_400),
         ("-5", 0),
         ("soon", 0),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", 0),
+        ("Mon, 23 Nov 2026 10:05:00 +9999999999999999999999", 0),
         ("", 0),
     ],
 )
@@ -418,6 +423,47 @@ def test_old_deliveries_are_forgotten_with_their_tries(receiver: Receiver) -> No
     assert (Delivery.objects.count(), DeliveryTry.objects.count()) == (1, 1)
 
 
+def test_a_strange_pause_stops_nobody(receiver: Receiver) -> None:
+    endpoint(receiver)
+    receiver.answers = [answer(503, Retry_After="Mon, 01 Jan 99999999999 00:00:00 GMT")]
+    happens()
+    post_all()
+    happens()
+    post_all()
+
+    assert sorted(Delivery.objects.values_list("status", flat=True)) == ["delivered", "pending"]
+
+
+def test_what_cannot_be_written_down_takes_nothing_else_along(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer of one is refused by the database; its lease runs out, and it is posted again."""
+    endpoint(receiver)
+    happens(number=5)
+    feeding.feed(timezone.now())
+    bad = Delivery.objects.order_by("pk")[2]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE webhooks_delivery ADD CONSTRAINT test_no_answer"
+            f" CHECK (id <> {bad.pk} OR last_status = 0)"
+        )
+    try:
+        post_all()
+        rows = dict(Delivery.objects.values_list("pk", "status"))
+        assert rows.pop(bad.pk) == "pending"
+        assert set(rows.values()) == {"delivered"}
+        assert DeliveryTry.objects.count() == 4
+        assert not delivering.sender().is_busy
+        assert "post_not_written" in caplog.text
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE webhooks_delivery DROP CONSTRAINT test_no_answer")
+
+    later(timedelta(seconds=61))
+    post_all()
+    assert Delivery.objects.get(pk=bad.pk).status == "delivered"
+
+
 # --- Side by side ------------------------------------------------------------------------
 
 
@@ -444,6 +490,53 @@ def test_a_slow_endpoint_keeps_no_other_waiting(receiver: Receiver) -> None:
     Endpoint.objects.filter(pk=slow.pk).update(is_enabled=False)
     stuck.close()
     post_all()
+
+
+def test_no_more_is_taken_than_there_are_threads_and_those_with_nothing_under_way_come_first(
+    receiver: Receiver,
+) -> None:
+    endpoints = [endpoint(receiver) for _ in range(8)]
+    happens(number=5)
+    feeding.feed(timezone.now())
+    now = timezone.now()
+
+    def claimed() -> list[int]:
+        return sorted(
+            each.endpoint for each in Delivery.objects.claim(1, 3, 6, now, delivering.LEASE)
+        )
+
+    numbers = [each.pk for each in endpoints]
+    first, second = claimed(), claimed()
+
+    assert (len(first), len(second)) == (6, 6)
+    assert set(numbers) - set(first) <= set(second), "Those that waited come next."
+    [(_, most), *_] = Counter(first + second).most_common(1)
+    assert most == 2
+
+
+def test_a_post_that_was_not_begun_for_want_of_a_look_up_uses_up_no_try(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = endpoint(receiver)
+    happens()
+
+    def full(_place: Any) -> Any:
+        raise reaching.Busy
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reaching, "_looked_up", full)
+        post_all()
+
+    row = Delivery.objects.get()
+    assert (row.status, row.attempts, row.leased_until) == ("pending", 0, None)
+    assert timedelta(seconds=1) < row.due_at - timezone.now() < timedelta(seconds=10)
+    assert not row.tries.exists()
+    ours.refresh_from_db()
+    assert (ours.failures, ours.failing_since, ours.last_error) == (0, None, "")
+
+    later(timedelta(seconds=10))
+    post_all()
+    assert Delivery.objects.get().status == "delivered"
 
 
 def dispatcher() -> subprocess.Popen[bytes]:

@@ -6,7 +6,7 @@ import re
 from html import unescape
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -372,6 +372,46 @@ def test_without_the_database_a_known_link_leads_on_and_is_noted_later(browser, 
     browser.get(path_of(shop))
 
     assert Sighting.objects.count() == 3
+    assert not clicking.keeper.kept
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_cannot_be_noted_takes_no_other_along(browser, monkeypatch, caplog):
+    """Neither the new one, nor one of those that were kept while the database was away."""
+    shop, *_ = links(html_of(sent()))
+
+    def away(*_args):
+        raise OperationalError("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("webhooks.querysets.sightings._note", away)
+        for _ in range(5):
+            browser.get(path_of(shop))
+    good = list(clicking.keeper.kept)
+    bad = good[0]._replace(ip="nowhere")
+    clicking.keeper.away_until = 0.0
+
+    clicking.keeper.write(bad)
+    assert list(clicking.keeper.kept) == good, "only the new one is dropped"
+    assert Sighting.objects.count() == 0
+    assert "click_dropped" in caplog.text
+
+    clicking.keeper.kept.insert(2, bad)
+    assert browser.get(path_of(shop)).status_code == 302
+
+    assert Sighting.objects.count() == 6
+    assert not clicking.keeper.kept
+
+
+def test_a_click_that_cannot_be_noted_leads_on_all_the_same(browser, monkeypatch):
+    shop, *_ = links(html_of(sent()))
+
+    def refused(*_args):
+        raise IntegrityError("no")
+
+    monkeypatch.setattr("webhooks.querysets.sightings._note", refused)
+
+    assert browser.get(path_of(shop)).status_code == 302
     assert not clicking.keeper.kept
 
 

@@ -122,9 +122,20 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             ended_at=None,
         )
 
-    def claim(self, each: int, at_once: int, now: datetime, lease: timedelta) -> list[Claimed]:
-        """Take up to `each` due deliveries per endpoint; at most `at_once` are under way."""
-        facts: dict[str, Any] = {"each": each, "at_once": at_once, "now": now, "lease": now + lease}
+    def claim(
+        self, each: int, at_once: int, most: int, now: datetime, lease: timedelta
+    ) -> list[Claimed]:
+        """Take up to `most` due deliveries, `each` per endpoint; at most `at_once` are under way.
+
+        Endpoints with the fewest under way come first.
+        """
+        facts: dict[str, Any] = {
+            "each": each,
+            "at_once": at_once,
+            "most": most,
+            "now": now,
+            "lease": now + lease,
+        }
         with connection.cursor() as cursor:
             cursor.execute(statements.CLAIM, facts)
             return [Claimed(*row) for row in cursor.fetchall()]
@@ -133,6 +144,12 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Write down what became of tries."""
         with connection.cursor() as cursor:
             cursor.execute(statements.RECORD, [list(column) for column in zip(*told, strict=True)])
+
+    def put_off(self, claimed: Sequence[Claimed], due_at: datetime) -> None:
+        """Give back what was claimed and could not be begun: it has used up no try."""
+        with connection.cursor() as cursor:
+            columns = [[each.id for each in claimed], [each.attempts for each in claimed]]
+            cursor.execute(statements.PUT_OFF, [due_at, *columns])
 
     def are_due(self, now: datetime) -> bool:
         """Say whether there is anything to post now."""

@@ -67,16 +67,17 @@ class AnonymousHit(NamedTuple):
 
 
 def _note(new: Sequence[NewSighting]) -> None:
-    with connection.cursor() as cursor:
-        if len(new) == 1:
+    if len(new) == 1:
+        with connection.cursor() as cursor:
             cursor.execute(statements.NOTE, new[0])
-        else:
+    else:
+        with transaction.atomic(), connection.cursor() as cursor:
             cursor.executemany(statements.NOTE, new)
 
 
 class SightingQuerySet(models.QuerySet["Sighting"]):
     def note(self, new: Sequence[NewSighting]) -> None:
-        """Insert sightings, one in one statement.
+        """Insert sightings: all of them or none. One alone is one statement.
 
         The connection is not asked first whether it lives: if it is dead, a new one is used.
         """
