@@ -184,7 +184,7 @@ class SuppressionAdmin(PageAdmin):
         AuditEntry.objects.create(user_id=me, action="suppression.import", object_id=0)
         self.message_user(
             request,
-            f"{name}: {taken.new:,} new, {taken.known:,} were suppressed already, "
+            f"{name}: {taken.new:,} new, {taken.known:,} suppressed already, "
             f"{taken.refused:,} refused.",
         )
         return redirect(self.url("changelist"))

@@ -58,7 +58,7 @@ def test_a_list_is_looked_at_before_it_is_taken(admin_client, settings):
     chosen = _hidden(seen)
     done = admin_client.post(PAGE, chosen, follow=True).content.decode()
 
-    assert "dump.csv: 1 new, 1 were suppressed already, 1 refused." in done
+    assert "dump.csv: 1 new, 1 suppressed already, 1 refused." in done
     assert Subscriber.objects.get().status == "complained"
     assert AuditEntry.objects.get().action == "suppression.import"
     assert _held(settings.MEDIA_ROOT) == []
