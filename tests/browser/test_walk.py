@@ -124,6 +124,8 @@ def browser(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser
 @pytest.fixture
 def page(browser: Browser, live_server: Any) -> Iterator[Page]:
     """A page that forgives nothing: no error in the console, no failed request."""
+    if not connection.is_usable():  # a test before this one may have cut it off
+        connection.close()
     context = browser.new_context(base_url=live_server.url)
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()

@@ -59,7 +59,7 @@ def due():
 
 EXPECTED = {
     "suppressions": 1, "uploads": 0, "refused_rows": 1, "audit": 1, "admin_log": 0,
-    "requests": 2, "looks": 2, "events": 1,
+    "requests": 2, "looks": 2, "events": 1, "held_lists": 0,
 }  # fmt: skip
 
 
