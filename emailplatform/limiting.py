@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import Counter
@@ -27,30 +26,6 @@ def seconds_to_wait(request: HttpRequest, group: str, rate: str) -> int:
         _say_it_is_off(group, error)
         return 0
     return max(1, usage["time_left"]) if usage and usage["should_limit"] else 0
-
-
-class Waiting:
-    """Who has been told to wait, so that nothing costly is done for them before they may return.
-
-    Each process learns it from the first try of a sender that it finds over the limit: asking
-    costs no Redis.
-    """
-
-    MOST = 10_000
-    """Senders. Above, all are forgotten, and counted again."""
-
-    def __init__(self) -> None:
-        self._until: dict[str, float] = {}
-
-    def note(self, sender: str, wait_s: int) -> None:
-        if len(self._until) >= self.MOST:
-            self._until.clear()
-        self._until[sender] = time.monotonic() + wait_s
-
-    def seconds_left(self, sender: str) -> int:
-        """Return 0, or in how many seconds the sender may try again. Counts nothing."""
-        left = self._until.get(sender, 0.0) - time.monotonic()
-        return math.ceil(left) if left > 0 else 0
 
 
 class Tries:

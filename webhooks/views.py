@@ -12,16 +12,15 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from delivery.providers import registry
 from delivery.providers.base import Forged, Unavailable, WebhookRequest
-from emailplatform.limiting import Ceiling, Waiting, client_address, seconds_to_wait, sender_of
+from emailplatform.limiting import Ceiling, client_address, seconds_to_wait
 from emailplatform.secrets import CannotDecrypt
 from webhooks import ingesting, reporting
 from webhooks.ingesting import Listener
 
 COME_AGAIN_S = 30
 FORGED_RATE = "1000/m"
-"""Webhooks that prove nothing. Who is over it is not listened to at all until the minute is over:
-to see whether a request proves anything is what costs."""
-turned_away = Waiting()
+"""Webhooks that prove nothing. What is proved passes whatever else came from its address: some
+providers never repeat what gets a 4xx. The size of a body bounds what looking costs."""
 proved = Ceiling("webhooks", settings.WEBHOOK_RATE)
 """Those that do: providers send bursts from few addresses, and some hardly repeat."""
 HEALTH_RATE = "120/m"
@@ -38,8 +37,6 @@ def email_webhook(request: HttpRequest, kind: str, account: str = "") -> HttpRes
     An address with a name answers a stranger the same whether there is such an account or not:
     names can be guessed, tokens cannot.
     """
-    if wait := turned_away.seconds_left(sender_of(request)):
-        return _limited(wait)
     kinds = registry.heard_as(kind)
     is_guessable = ingesting.is_guessable(account)
     try:
@@ -94,10 +91,7 @@ def _refusal() -> HttpResponse:
 
 def _too_often(request: HttpRequest) -> HttpResponse | None:
     wait = seconds_to_wait(request, "webhooks", FORGED_RATE)
-    if not wait:
-        return None
-    turned_away.note(sender_of(request), wait)
-    return _limited(wait)
+    return _limited(wait) if wait else None
 
 
 def _limited(wait: int) -> HttpResponse:
